@@ -1,0 +1,12 @@
+_base_ = ['mmseg::_base_/models/fpn_r50.py', './activemlp_dense.py']
+
+model = dict(
+    pretrained=None,
+    backbone=dict(
+        _base_.activemlp_backbone,
+        _delete_=True,
+        # Chosen after PVT; the paper names stochastic depth, but no rate.
+        drop_path_rate=0.1,
+    ),
+    neck=dict(in_channels=_base_.activemlp_channels),
+)

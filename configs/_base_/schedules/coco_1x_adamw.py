@@ -1,0 +1,13 @@
+# Swin's optimizer for batches of 16
+_base_ = ['mmdet::_base_/schedules/schedule_1x.py', '../activemlp.py']
+
+optim_wrapper = dict(
+    optimizer=dict(
+        _delete_=True,
+        type='AdamW',
+        lr=0.0001,
+        betas=(0.9, 0.999),
+        weight_decay=0.05,
+    ),
+    paramwise_cfg=_base_.activemlp_paramwise_cfg,
+)

@@ -1,0 +1,13 @@
+_base_ = [
+    '../_base_/models/fpn_activemlp.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/ade20k_40k_adamw.py',
+    'mmseg::_base_/default_runtime.py',
+]
+
+pretrained = 'checkpoints/activemlp-tiny_in1k.pth'
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size),
+    backbone=dict(arch='tiny', init_cfg=dict(checkpoint=pretrained)),
+    decode_head=dict(num_classes=150),
+)

@@ -1,0 +1,71 @@
+# CIFAR-10 as an image folder, data/cifar10/{train,test}/<class>/*.jpg. A fifth
+# of its training images is what a CPU can train on in minutes; all of its test
+# images are used.
+_base_ = '../imagenet/activemlp-xtiny_8xb128_in1k.py'
+
+# Neither stochastic depth nor mixup and cutmix: the training is short.
+model = dict(
+    backbone=dict(drop_path_rate=0.0),
+    head=dict(num_classes=10),
+    train_cfg=None,
+)
+data_preprocessor = dict(num_classes=10)
+
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='RandomCrop', crop_size=32, padding=4),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='PackInputs'),
+]
+test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=0,
+    sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        _delete_=True,
+        type='CustomDataset',
+        data_root='data/cifar10',
+        data_prefix='train',
+        # The images are sorted by class.
+        indices=range(0, 50000, 5),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=250,
+    num_workers=0,
+    dataset=dict(
+        _delete_=True,
+        type='CustomDataset',
+        data_root='data/cifar10',
+        data_prefix='test',
+        pipeline=test_pipeline,
+    ),
+)
+val_evaluator = dict(topk=(1,))
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+
+max_epochs = 4
+param_scheduler = [
+    dict(_base_.param_scheduler[0], end=1),
+    dict(
+        _base_.param_scheduler[1],
+        begin=1,
+        end=max_epochs,
+        T_max=max_epochs - 1,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(max_epochs=max_epochs, val_interval=2)
+auto_scale_lr = dict(base_batch_size=64)
+
+# The average over some 60,000 iterations would not leave the start here.
+custom_hooks = []
+default_hooks = dict(
+    logger=dict(interval=20),
+    checkpoint=dict(max_keep_ckpts=2),
+)
+randomness = dict(seed=0)

@@ -1,0 +1,6 @@
+_base_ = './mask-rcnn_activemlp-tiny_fpn_1x_coco.py'
+
+pretrained = 'checkpoints/activemlp-base_in1k.pth'
+model = dict(
+    backbone=dict(arch='base', init_cfg=dict(checkpoint=pretrained)),
+)

@@ -1,0 +1,6 @@
+_base_ = './mask-rcnn_activemlp-tiny_fpn_ms-3x_coco.py'
+
+pretrained = 'checkpoints/activemlp-small_in1k.pth'
+model = dict(
+    backbone=dict(arch='small', init_cfg=dict(checkpoint=pretrained)),
+)

@@ -1,0 +1,11 @@
+_base_ = [
+    '../_base_/models/mask-rcnn_activemlp_fpn.py',
+    '../_base_/datasets/coco_instance_ms.py',
+    '../_base_/schedules/coco_1x_adamw.py',
+    'mmdet::_base_/default_runtime.py',
+]
+
+pretrained = 'checkpoints/activemlp-tiny_in1k.pth'
+model = dict(
+    backbone=dict(arch='tiny', init_cfg=dict(checkpoint=pretrained)),
+)

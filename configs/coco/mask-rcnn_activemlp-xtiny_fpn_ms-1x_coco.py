@@ -1,0 +1,6 @@
+_base_ = './mask-rcnn_activemlp-tiny_fpn_ms-1x_coco.py'
+
+pretrained = 'checkpoints/activemlp-xtiny_in1k.pth'
+model = dict(
+    backbone=dict(arch='xtiny', init_cfg=dict(checkpoint=pretrained)),
+)

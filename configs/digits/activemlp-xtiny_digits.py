@@ -1,0 +1,83 @@
+# scikit-learn's digits, written by tools/dataset_converters/digits.py.
+_base_ = '../imagenet/activemlp-xtiny_8xb128_in1k.py'
+
+# Neither stochastic depth nor mixup and cutmix: the training is short.
+model = dict(
+    backbone=dict(drop_path_rate=0.0),
+    head=dict(num_classes=10),
+    train_cfg=None,
+)
+data_preprocessor = dict(num_classes=10)
+
+# The smallest size that the backbone accepts.
+resize = dict(type='Resize', scale=32, interpolation='bicubic')
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    resize,
+    dict(type='NumpyToPIL', to_rgb=True),
+    dict(
+        type='torchvision/RandomAffine',
+        degrees=10,
+        translate=(0.1, 0.1),
+        scale=(0.8, 1.1),
+        shear=10,
+        interpolation='bilinear',
+    ),
+    dict(type='PILToNumpy', to_bgr=True),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    resize,
+    dict(type='PackInputs'),
+]
+
+# Loading takes next to no time, so no processes are started for it.
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=0,
+    sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        _delete_=True,
+        type='CustomDataset',
+        data_root='data/digits',
+        data_prefix='train',
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=120,
+    num_workers=0,
+    dataset=dict(
+        _delete_=True,
+        type='CustomDataset',
+        data_root='data/digits',
+        data_prefix='val',
+        pipeline=test_pipeline,
+    ),
+)
+val_evaluator = dict(topk=(1,))
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator
+
+max_epochs = 12
+param_scheduler = [
+    dict(_base_.param_scheduler[0], end=2),
+    dict(
+        _base_.param_scheduler[1],
+        begin=2,
+        end=max_epochs,
+        T_max=max_epochs - 2,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(max_epochs=max_epochs)
+auto_scale_lr = dict(base_batch_size=64)
+
+# The average over some 60,000 iterations would not leave the start here.
+custom_hooks = []
+default_hooks = dict(
+    logger=dict(interval=10),
+    checkpoint=dict(max_keep_ckpts=2),
+)
+randomness = dict(seed=0)

@@ -1,0 +1,94 @@
+# Scenes of digits, written by tools/dataset_converters/digit_scenes.py, and
+# the classifier that activemlp-xtiny_digits.py trains.
+_base_ = '../ade20k/fpn_activemlp-xtiny_8xb4-40k_ade20k-512x512.py'
+
+pretrained = 'work_dirs/activemlp-xtiny_digits/epoch_12.pth'
+model = dict(
+    data_preprocessor=dict(size=(128, 128)),
+    backbone=dict(
+        drop_path_rate=0.0,
+        init_cfg=dict(checkpoint=pretrained),
+    ),
+    # Narrow enough for two CPU cores.
+    neck=dict(out_channels=96),
+    decode_head=dict(
+        in_channels=[96] * 4,
+        channels=64,
+        num_classes=11,
+        # Processes that share one CPU have no use for SyncBN.
+        norm_cfg=dict(type='BN'),
+    ),
+)
+
+dataset_type = 'BaseSegDataset'
+data_root = 'data/digit_scenes/ade20k'
+metainfo = dict(
+    classes=('background', *'0123456789'),
+    palette=[
+        [0, 0, 0],
+        [31, 119, 180],
+        [255, 127, 14],
+        [44, 160, 44],
+        [214, 39, 40],
+        [148, 103, 189],
+        [140, 86, 75],
+        [227, 119, 194],
+        [127, 127, 127],
+        [188, 189, 34],
+        [23, 190, 207],
+    ],
+)
+# Scenes need no scaling, and digits may not be flipped.
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', reduce_zero_label=True),
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        metainfo=metainfo,
+        img_suffix='.jpg',
+        seg_map_suffix='.png',
+        reduce_zero_label=True,
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=10,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        metainfo=metainfo,
+        img_suffix='.jpg',
+        seg_map_suffix='.png',
+        reduce_zero_label=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+
+max_iters = 400
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=30),
+    dict(_base_.param_scheduler[0], begin=30, end=max_iters),
+]
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+auto_scale_lr = dict(base_batch_size=8)
+default_hooks = dict(
+    logger=dict(interval=20), checkpoint=dict(interval=100, max_keep_ckpts=2)
+)
+randomness = dict(seed=0)

@@ -1,0 +1,129 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+from typing import Optional
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmactive.ops import axial_deform_gather
+from mmactive.registry import MODELS
+
+from .mlp import MLP
+
+
+def _autocast(x: Tensor) -> Tensor:
+    """Does once what autocast would do to ``x`` in each of its uses."""
+    device = x.device.type
+    if (
+        device == 'meta'
+        or not torch.is_autocast_enabled(device)
+        or x.dtype == torch.float64
+    ):
+        return x
+    return x.to(torch.get_autocast_dtype(device))
+
+
+@MODELS.register_module()
+class ActiveTokenMixer(BaseModule):
+    """Active Token Mixer (ATM), Fig. 2 and Sec. 3.2.1 of the paper.
+
+    Recomposes every token along the horizontal and along the vertical axis,
+    each channel from its own place (Eq. 2), and mixes the two with the token
+    itself by weights per image and channel (Eq. 3 and 4).
+
+    Args:
+        embed_dims (int): Number of channels C.
+        fusion_ratio (float): Hidden channels of the fusion MLP, relative to
+            ``embed_dims``. Defaults to 0.25.
+        act_cfg (dict): Config of the fusion MLP's activation. Defaults to
+            ``dict(type='GELU')``.
+        init_cfg (dict, optional): Config of the initialization. Defaults to a
+            truncated normal distribution of std 0.02.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        fusion_ratio: float = 0.25,
+        act_cfg: dict = dict(type='GELU'),
+        init_cfg: Optional[dict] = dict(
+            type='TruncNormal', layer='Linear', std=0.02, bias=0.0
+        ),
+    ) -> None:
+        super().__init__(init_cfg)
+        self.fc_w = nn.Linear(embed_dims, embed_dims)
+        self.fc_h = nn.Linear(embed_dims, embed_dims)
+        self.fc_c = nn.Linear(embed_dims, embed_dims, bias=False)
+        self.fusion = MLP(
+            embed_dims,
+            int(embed_dims * fusion_ratio),
+            3 * embed_dims,
+            act_cfg=act_cfg,
+        )
+        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.deploy = False
+
+    def switch_to_deploy(self) -> None:
+        """Makes inference on many tokens faster.
+
+        For one image, all that follows the recomposition is a single linear
+        map of the two recomposed tokens and the token itself. Where the tokens
+        of an image outnumber its 3 C columns, it takes less to compute this
+        map than to go without. Parameters and, but for rounding, results
+        remain.
+        """
+        self.deploy = True
+
+    def forward(self, x: Tensor, offset: Optional[Tensor] = None) -> Tensor:
+        """Mixes tokens.
+
+        Args:
+            x (Tensor): Tokens of shape (N, H, W, C).
+            offset (Tensor, optional): Offsets in tokens of shape (N, H, W,
+                2G): G horizontal ones, then G vertical ones, each for C / G
+                neighbouring channels. None means that all are zero.
+
+        Returns:
+            Tensor: Mixed tokens of shape (N, H, W, C).
+        """
+        x = _autocast(x)
+        if offset is None:
+            w = h = x
+        else:
+            offset_w, offset_h = offset.chunk(2, dim=-1)
+            w = axial_deform_gather(x, offset_w, dim=2)
+            h = axial_deform_gather(x, offset_h, dim=1)
+        if self.deploy and x.shape[1:3].numel() > 3 * x.size(3):
+            return self._forward_folded(w, h, x)
+
+        w, h, c = self.fc_w(w), self.fc_h(h), self.fc_c(x)
+        # The mean of the sum, without the sum.
+        mean = w.mean(dim=(1, 2)) + h.mean(dim=(1, 2)) + c.mean(dim=(1, 2))
+        weights = self._fusion_weights(mean).to(w.dtype)
+        weight_w, weight_h, weight_c = weights[:, :, None, None]
+        fused = torch.addcmul(w * weight_w, h, weight_h)
+        return self.proj(torch.addcmul(fused, c, weight_c))
+
+    def _fusion_weights(self, mean: Tensor) -> Tensor:
+        """Computes the weights of w, h, c, (3, N, C), from means (N, C)."""
+        weights = self.fusion(mean).unflatten(1, (-1, 3))
+        return weights.movedim(2, 0).softmax(dim=0)
+
+    def _forward_folded(self, w: Tensor, h: Tensor, x: Tensor) -> Tensor:
+        """Applies one linear map per image to the recomposed tokens."""
+        shape = x.shape
+        w, h, x = (tokens.flatten(1, 2) for tokens in (w, h, x))
+        layers = self.fc_w, self.fc_h, self.fc_c
+        # The mean of a linear map is the linear map of the mean.
+        means = (tokens.mean(dim=1) for tokens in (w, h, x))
+        mean = sum(layer(mean) for layer, mean in zip(layers, means))
+        weights = self._fusion_weights(mean)
+        map_w, map_h, map_c = (
+            (self.proj.weight @ (weight[:, :, None] * layer.weight)).mT
+            for layer, weight in zip(layers, weights)
+        )
+        bias = self.proj(
+            weights[0] * self.fc_w.bias + weights[1] * self.fc_h.bias
+        )
+        output = torch.baddbmm(bias[:, None], w, map_w)
+        return output.baddbmm_(h, map_h).baddbmm_(x, map_c).view(shape)

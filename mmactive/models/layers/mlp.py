@@ -1,0 +1,38 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+from typing import Optional
+
+from mmcv.cnn import build_activation_layer
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+
+class MLP(BaseModule):
+    """Two linear layers with an activation between them.
+
+    Args:
+        in_dims (int): Number of input channels.
+        hidden_dims (int): Number of channels in between.
+        out_dims (int, optional): Number of output channels. Defaults to
+            ``in_dims``.
+        act_cfg (dict): Config of the activation. Defaults to
+            ``dict(type='GELU')``.
+        init_cfg (dict, optional): Config of the initialization. Defaults to
+            None.
+    """
+
+    def __init__(
+        self,
+        in_dims: int,
+        hidden_dims: int,
+        out_dims: Optional[int] = None,
+        act_cfg: dict = dict(type='GELU'),
+        init_cfg: Optional[dict] = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.fc1 = nn.Linear(in_dims, hidden_dims)
+        self.act = build_activation_layer(act_cfg)
+        self.fc2 = nn.Linear(hidden_dims, out_dims or in_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (..., in_dims) to (..., out_dims)."""
+        return self.fc2(self.act(self.fc1(x)))

@@ -1,0 +1,390 @@
+// Copyright (c) mmactive contributors. All rights reserved.
+// CPU kernels of the ATM operator: the definition is in ../../axial_deform_gather.py.
+//
+// A tile is a few neighbouring lines of the axis, or some of the channels of one. It is copied to
+// a buffer that stays in the cache, in at least float32, with rows of zeros at both ends, and all
+// that its tokens gather comes from there. In the backward pass its gradient is summed up in a
+// second such buffer. Tiles share nothing, and one thread works through a tile in order, so the
+// result is the same for any number of threads.
+#include <ATen/Dispatch.h>
+#include <ATen/OpMathType.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/CPUAllocator.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <tuple>
+#include <type_traits>
+
+#include "../axial_deform_gather.h"
+#include "../check_arguments.h"
+
+// How vectors are passed to a function does not matter where all of them are inlined.
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+namespace mmactive {
+namespace {
+
+// Rows of zeros in a tile. A sample outside of the line has both neighbours there.
+constexpr int kRowsBefore = 2;
+constexpr int kRowsBehind = 2;
+
+// What a token needs to know about its tile.
+struct TileShape {
+  int64_t length;  // tokens of a line
+  int64_t groups;  // offsets of a token
+  int64_t group_size;  // channels that share an offset
+  int64_t stride;  // elements of a row, i.e. from one token of a line to the next
+};
+
+template <typename opmath_t>
+struct RowKernels {
+  // Computes `output`, one token, from `values`, its line's first row.
+  void (*gather)(
+      const TileShape& tile, const opmath_t* values, int64_t token, const opmath_t* offset,
+      opmath_t* output);
+  // Adds to `grad_values`, which is laid out like `values`, and computes `grad_offset`.
+  void (*scatter)(
+      const TileShape& tile, const opmath_t* values, int64_t token, const opmath_t* offset,
+      const opmath_t* grad_output, opmath_t* grad_values, opmath_t* grad_offset);
+};
+
+namespace baseline {
+#define MMACTIVE_TARGET
+#include "axial_deform_gather_rows.h"
+#undef MMACTIVE_TARGET
+}  // namespace baseline
+
+#if defined(__x86_64__)
+namespace avx2 {
+#define MMACTIVE_TARGET __attribute__((target("avx2,fma")))
+#include "axial_deform_gather_rows.h"
+#undef MMACTIVE_TARGET
+}  // namespace avx2
+#endif
+
+template <typename opmath_t>
+RowKernels<opmath_t> choose_kernels(int64_t group_size) {
+#if defined(__x86_64__)
+  // What PyTorch runs with: ATEN_CPU_CAPABILITY=default turns it off.
+  static const bool has_avx2 = at::get_cpu_capability().rfind("AVX", 0) == 0;
+  if (has_avx2) return avx2::row_kernels<opmath_t>(group_size);
+#endif
+  return baseline::row_kernels<opmath_t>(group_size);
+}
+
+// Uninitialized memory, aligned to cache lines.
+template <typename element_t>
+class Buffer {
+ public:
+  explicit Buffer(int64_t size)
+      : memory_(c10::GetDefaultCPUAllocator()->allocate(size * sizeof(element_t))) {}
+
+  element_t* get() const { return static_cast<element_t*>(memory_.get()); }
+
+ private:
+  c10::DataPtr memory_;
+};
+
+template <typename from_t, typename to_t>
+void convert(const from_t* source, int64_t size, to_t* target) {
+  for (int64_t i = 0; i < size; ++i) target[i] = static_cast<to_t>(source[i]);
+}
+
+// Elements as opmath_t: where they are, or converted to `scratch`.
+template <typename opmath_t, typename element_t>
+const opmath_t* read_row(const element_t* source, int64_t size, opmath_t* scratch) {
+  if constexpr (std::is_same_v<opmath_t, element_t>) {
+    return source;
+  } else {
+    convert(source, size, scratch);
+    return scratch;
+  }
+}
+
+// Lets `compute` write elements as opmath_t and converts them if need be.
+template <typename opmath_t, typename element_t, typename Function>
+void write_row(element_t* target, int64_t size, opmath_t* scratch, Function compute) {
+  if constexpr (std::is_same_v<opmath_t, element_t>) {
+    compute(target);
+  } else {
+    compute(scratch);
+    convert(scratch, size, target);
+  }
+}
+
+template <typename element_t>
+void prefetch(const element_t* source, int64_t size) {
+  constexpr int64_t kCacheLine = 64 / sizeof(element_t);
+  for (int64_t i = 0; i < size; i += kCacheLine) __builtin_prefetch(source + i);
+}
+
+// How the tensors are cut into tiles.
+struct Tiling {
+  Lines lines;
+  int64_t channels, groups, group_size;
+  int64_t offset_stride;  // from the offsets of one token to those of the next
+  int64_t columns;  // neighbouring lines of a tile
+  int64_t tile_groups;  // groups of a tile: all, or some of one line
+  int64_t column_tiles, group_tiles;
+
+  Tiling(const at::Tensor& input, const at::Tensor& offsets, int64_t dim, int64_t element_size)
+      : lines(input.size(0), input.size(1), input.size(2), dim),
+        channels(input.size(3)),
+        groups(offsets.size(1)),
+        group_size(channels / groups),
+        offset_stride(offsets.stride(0)) {
+    // A part of the second-level cache, in rows that are worth a memory access.
+    constexpr int64_t kTileBytes = 256 * 1024, kMaxRowBytes = 1024, kMinRowBytes = 64;
+    const int64_t length = kRowsBefore + lines.length + kRowsBehind;
+    const int64_t row = std::clamp(kTileBytes / length, kMinRowBytes, kMaxRowBytes) / element_size;
+    columns = std::clamp<int64_t>(row / channels, 1, lines.stride);
+    tile_groups = channels * element_size * length <= kTileBytes
+        ? groups
+        : std::clamp<int64_t>(row / group_size, 1, groups);
+    column_tiles = (lines.stride + columns - 1) / columns;
+    group_tiles = (groups + tile_groups - 1) / tile_groups;
+    TORCH_CHECK_VALUE(
+        length * row_size() <= std::numeric_limits<int32_t>::max(),
+        "input must have fewer than 2**31 elements along dim in a group, but got ", lines.length,
+        " tokens and ", group_size, " channels in a group");
+  }
+
+  // Elements of a tile's row.
+  int64_t row_size() const { return columns * tile_groups * group_size; }
+
+  // Elements of a tile's buffer.
+  int64_t buffer_size() const { return (kRowsBefore + lines.length + kRowsBehind) * row_size(); }
+
+  // Calls `function(begin, end)` in parallel for ranges of tiles.
+  template <typename Function>
+  void for_each_range(const Function& function) const {
+    constexpr int64_t kGrain = 32768;
+    const int64_t tiles = lines.count / lines.stride * column_tiles * group_tiles;
+    at::parallel_for(0, tiles, 1 + kGrain / (lines.length * row_size()), function);
+  }
+};
+
+// One tile of many.
+struct Tile {
+  const Tiling& tiling;
+  TileShape shape;
+  int64_t columns;
+  int64_t first_token;  // number of the first line's first token
+  int64_t first_group;
+
+  Tile(const Tiling& tiling, int64_t index) : tiling(tiling) {
+    const Division part = divide(index, tiling.group_tiles);
+    const Division image = divide(part.quotient, tiling.column_tiles);
+    const int64_t column = image.remainder * tiling.columns;
+    columns = std::min(tiling.columns, tiling.lines.stride - column);
+    first_token = image.quotient * tiling.lines.length * tiling.lines.stride + column;
+    first_group = part.remainder * tiling.tile_groups;
+    shape = {
+        tiling.lines.length, std::min(tiling.tile_groups, tiling.groups - first_group),
+        tiling.group_size, tiling.row_size()};
+  }
+
+  int64_t channels() const { return shape.groups * shape.group_size; }
+
+  int64_t token(int64_t row, int64_t column) const {
+    return first_token + row * tiling.lines.stride + column;
+  }
+
+  // Where the channels and the offsets of a token begin.
+  int64_t channel(int64_t token) const {
+    return token * tiling.channels + first_group * shape.group_size;
+  }
+
+  int64_t offset(int64_t token) const { return token * tiling.offset_stride + first_group; }
+
+  int64_t grad_offset(int64_t token) const { return token * tiling.groups + first_group; }
+};
+
+// A tile's rows, those of the line between those of zeros.
+template <typename opmath_t>
+class Rows {
+ public:
+  explicit Rows(const Tiling& tiling) : size_(tiling.row_size()), buffer_(tiling.buffer_size()) {
+    std::fill_n(buffer_.get(), kRowsBefore * size_, opmath_t(0));
+    std::fill_n((*this)[tiling.lines.length], kRowsBehind * size_, opmath_t(0));
+  }
+
+  // The row of a token of the line.
+  opmath_t* operator[](int64_t i) const { return buffer_.get() + (kRowsBefore + i) * size_; }
+
+  // All rows of one line.
+  opmath_t* line(int64_t column, const Tile& tile) const {
+    return buffer_.get() + column * tile.channels();
+  }
+
+ private:
+  int64_t size_;
+  Buffer<opmath_t> buffer_;
+};
+
+// How many tokens ahead memory is asked for what is read in strides.
+constexpr int64_t kAhead = 4;
+
+template <typename scalar_t, typename offset_t>
+void forward_kernel(
+    const Tiling& tiling, const scalar_t* input, const offset_t* offset, scalar_t* output) {
+  using opmath_t = at::opmath_type<scalar_t>;
+  const auto kernels = choose_kernels<opmath_t>(tiling.group_size);
+  const int64_t length = tiling.lines.length;
+  tiling.for_each_range([&](int64_t begin, int64_t end) {
+    const Rows<opmath_t> values(tiling);
+    const Buffer<opmath_t> offset_row(tiling.tile_groups), output_row(tiling.row_size());
+    for (int64_t index = begin; index < end; ++index) {
+      const Tile tile(tiling, index), next(tiling, std::min(index + 1, end - 1));
+      const int64_t size = tile.columns * tile.channels();
+      for (int64_t i = 0; i < length; ++i) {
+        convert(input + tile.channel(tile.token(i, 0)), size, values[i]);
+      }
+      for (int64_t i = 0; i < length; ++i) {
+        prefetch(input + next.channel(next.token(i, 0)), size);
+        for (int64_t column = 0; column < tile.columns; ++column) {
+          const int64_t token = tile.token(i, column);
+          const int64_t later = tile.token(std::min(i + kAhead, length - 1), column);
+          prefetch(offset + tile.offset(later), tile.shape.groups);
+          const opmath_t* offsets =
+              read_row(offset + tile.offset(token), tile.shape.groups, offset_row.get());
+          write_row(
+              output + tile.channel(token), tile.channels(), output_row.get(),
+              [&](opmath_t* target) {
+                kernels.gather(tile.shape, values.line(column, tile), i, offsets, target);
+              });
+        }
+      }
+    }
+  });
+}
+
+template <typename scalar_t, typename offset_t>
+void backward_kernel(
+    const Tiling& tiling, const scalar_t* grad_output, const scalar_t* input,
+    const offset_t* offset, scalar_t* grad_input, offset_t* grad_offset) {
+  using opmath_t = at::opmath_type<scalar_t>;
+  const auto kernels = choose_kernels<opmath_t>(tiling.group_size);
+  const int64_t length = tiling.lines.length;
+  tiling.for_each_range([&](int64_t begin, int64_t end) {
+    const Rows<opmath_t> values(tiling), sums(tiling);
+    const Buffer<opmath_t> offset_row(tiling.tile_groups), slope_row(tiling.tile_groups),
+        grad_row(tiling.row_size());
+    for (int64_t index = begin; index < end; ++index) {
+      const Tile tile(tiling, index), next(tiling, std::min(index + 1, end - 1));
+      const int64_t size = tile.columns * tile.channels();
+      for (int64_t i = 0; i < length; ++i) {
+        convert(input + tile.channel(tile.token(i, 0)), size, values[i]);
+      }
+      std::fill_n(sums[0], length * tile.shape.stride, opmath_t(0));
+      for (int64_t i = 0; i < length; ++i) {
+        prefetch(input + next.channel(next.token(i, 0)), size);
+        for (int64_t column = 0; column < tile.columns; ++column) {
+          const int64_t token = tile.token(i, column);
+          const int64_t later = tile.token(std::min(i + kAhead, length - 1), column);
+          prefetch(offset + tile.offset(later), tile.shape.groups);
+          prefetch(grad_output + tile.channel(later), tile.channels());
+          const opmath_t* offsets =
+              read_row(offset + tile.offset(token), tile.shape.groups, offset_row.get());
+          const opmath_t* grads =
+              read_row(grad_output + tile.channel(token), tile.channels(), grad_row.get());
+          write_row(
+              grad_offset + tile.grad_offset(token), tile.shape.groups, slope_row.get(),
+              [&](opmath_t* slopes) {
+                kernels.scatter(
+                    tile.shape, values.line(column, tile), i, offsets, grads,
+                    sums.line(column, tile), slopes);
+              });
+        }
+      }
+      for (int64_t i = 0; i < length; ++i) {
+        convert(sums[i], size, grad_input + tile.channel(tile.token(i, 0)));
+      }
+    }
+  });
+}
+
+// The offsets as (N * H * W, G). A slice of a packed (N, H, W, 2G) tensor is read in place.
+at::Tensor as_tokens(const at::Tensor& offset) {
+  const at::Tensor tokens = offset.reshape({-1, offset.size(3)});
+  return tokens.size(1) == 1 || tokens.stride(1) == 1 ? tokens : tokens.contiguous();
+}
+
+// Calls `function` with a value of the dtypes of `input` and `offset`, of which float64 needs a
+// float64 input.
+template <typename Function>
+void dispatch(const at::Tensor& input, const at::Tensor& offset, Function function) {
+  AT_DISPATCH_FLOATING_TYPES_AND2(
+      at::kHalf, at::kBFloat16, input.scalar_type(), "axial_deform_gather", [&] {
+        using opmath_t = at::opmath_type<scalar_t>;
+        if (offset.scalar_type() == c10::CppTypeToScalarType<opmath_t>::value) {
+          function(scalar_t(), opmath_t());
+        } else {
+          function(scalar_t(), scalar_t());
+        }
+      });
+}
+
+at::Tensor axial_deform_gather(const at::Tensor& input, const at::Tensor& offset, int64_t dim) {
+  check_arguments(input, offset, dim);
+  if (offset.scalar_type() == at::kDouble && input.scalar_type() != at::kDouble) {
+    return axial_deform_gather(input.to(at::kDouble), offset, dim).to(input.scalar_type());
+  }
+  at::Tensor output = at::empty(input.sizes(), input.options());
+  if (output.numel() == 0) return output;
+
+  const at::Tensor source = input.contiguous(), offsets = as_tokens(offset);
+  dispatch(source, offsets, [&](auto scalar, auto wide) {
+    using scalar_t = decltype(scalar);
+    using offset_t = decltype(wide);
+    forward_kernel(
+        Tiling(source, offsets, dim, sizeof(at::opmath_type<scalar_t>)),
+        source.const_data_ptr<scalar_t>(), offsets.const_data_ptr<offset_t>(),
+        output.mutable_data_ptr<scalar_t>());
+  });
+  return output;
+}
+
+std::tuple<at::Tensor, at::Tensor> axial_deform_gather_backward(
+    const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& offset,
+    int64_t dim) {
+  check_arguments(input, offset, dim);
+  check_grad_output(grad_output, input);
+  if (offset.scalar_type() == at::kDouble && input.scalar_type() != at::kDouble) {
+    const auto [grad_input, grad_offset] = axial_deform_gather_backward(
+        grad_output.to(at::kDouble), input.to(at::kDouble), offset, dim);
+    return {grad_input.to(input.scalar_type()), grad_offset};
+  }
+  at::Tensor grad_input = at::empty(input.sizes(), input.options());
+  if (grad_input.numel() == 0) return {grad_input, at::zeros(offset.sizes(), offset.options())};
+  at::Tensor grad_offset = at::empty(offset.sizes(), offset.options());
+
+  const at::Tensor grads = grad_output.contiguous(), source = input.contiguous(),
+                   offsets = as_tokens(offset);
+  dispatch(source, offsets, [&](auto scalar, auto wide) {
+    using scalar_t = decltype(scalar);
+    using offset_t = decltype(wide);
+    backward_kernel(
+        Tiling(source, offsets, dim, sizeof(at::opmath_type<scalar_t>)),
+        grads.const_data_ptr<scalar_t>(), source.const_data_ptr<scalar_t>(),
+        offsets.const_data_ptr<offset_t>(), grad_input.mutable_data_ptr<scalar_t>(),
+        grad_offset.mutable_data_ptr<offset_t>());
+  });
+  return {grad_input, grad_offset};
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(mmactive, CPU, m) {
+  m.impl("axial_deform_gather", &axial_deform_gather);
+  m.impl("axial_deform_gather_backward", &axial_deform_gather_backward);
+}
+
+}  // namespace mmactive

@@ -1,0 +1,550 @@
+// Copyright (c) mmactive contributors. All rights reserved.
+// CUDA kernels of the ATM operator: the definition is in ../../axial_deform_gather.py.
+//
+// A column is a vector of neighbouring channels that share their offset, followed along one line
+// of the axis. Columns never meet: whatever is gathered from or scattered to a column stays in
+// it. The threads of a block form a grid: threadIdx.x is the column, so that a warp reads
+// consecutive memory, and threadIdx.y shares out the tokens of the lines.
+#include <ATen/Dispatch.h>
+#include <ATen/OpMathType.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <cuda_pipeline_primitives.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <tuple>
+#include <type_traits>
+
+#include "../axial_deform_gather.h"
+#include "../check_arguments.h"
+
+namespace mmactive {
+namespace {
+
+constexpr int kMaxThreads = 256;
+
+// The longest vectors of channels.
+template <typename scalar_t>
+constexpr int kMaxChannels = sizeof(scalar_t) == 8 ? 2 : 8;
+
+// Tokens that a thread works on at a time, so that enough loads are in flight.
+template <int kChannels>
+constexpr int kTokens = std::min(8, 16 / kChannels);
+
+// Neighbouring channels, moved by accesses of up to 16 bytes. Kept as words, as the compiler would
+// otherwise take pairs of 16-bit channels apart whenever a vector is not read unconditionally.
+template <typename scalar_t, int kChannels>
+struct alignas(std::min<int>(16, sizeof(scalar_t) * kChannels)) Vector {
+  using opmath_t = at::opmath_type<scalar_t>;
+  using word_t = std::conditional_t<sizeof(scalar_t) * kChannels == 2, uint16_t, uint32_t>;
+
+  word_t words[sizeof(scalar_t) * kChannels / sizeof(word_t)];
+
+  __device__ void get(opmath_t (&values)[kChannels]) const {
+    scalar_t channels[kChannels];
+    memcpy(channels, words, sizeof(words));
+#pragma unroll
+    for (int c = 0; c < kChannels; ++c) values[c] = static_cast<opmath_t>(channels[c]);
+  }
+
+  __device__ void set(const opmath_t (&values)[kChannels]) {
+    scalar_t channels[kChannels];
+#pragma unroll
+    for (int c = 0; c < kChannels; ++c) channels[c] = static_cast<scalar_t>(values[c]);
+    memcpy(words, channels, sizeof(words));
+  }
+};
+
+// What the kernels need to know about the tensors beside their addresses.
+struct Geometry {
+  Lines lines;
+  int64_t groups;
+  int64_t parts_per_group;  // vectors of channels that share an offset
+  int64_t offset_stride;  // from the offsets of one token to those of the next
+};
+
+// The column of a thread, as the indices of its first token and the strides to its next one.
+struct Column {
+  bool exists;
+  int64_t vector, stride;  // in input, output and their gradients, counted in vectors
+  int64_t offset, offset_stride;
+
+  __device__ Column(int64_t block, const Geometry& geometry) {
+    const Lines& lines = geometry.lines;
+    const int64_t parts = geometry.groups * geometry.parts_per_group;
+    const int64_t index = block * blockDim.x + threadIdx.x;
+    const Division line = divide(index, parts);
+    const int64_t token = lines.first_token(line.quotient);
+    exists = index < lines.count * parts;
+    vector = token * parts + line.remainder;
+    stride = lines.stride * parts;
+    offset = token * geometry.offset_stride +
+        divide(line.remainder, geometry.parts_per_group).quotient;
+    offset_stride = lines.stride * geometry.offset_stride;
+  }
+};
+
+// Reads every blockDim.y-th token of a column from `first` on, as far as they come before `end`.
+template <typename T, int kCount>
+__device__ void load_tokens(
+    const T* __restrict__ column, int64_t stride, int first, int end, T (&values)[kCount]) {
+  const T* token = column + first * stride;
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    values[i] = T{};
+    if (first < end) values[i] = *token;
+    token += blockDim.y * stride;
+    first += blockDim.y;
+  }
+}
+
+template <typename T, int kCount>
+__device__ void store_tokens(
+    T* __restrict__ column, int64_t stride, int first, int end, const T (&values)[kCount]) {
+  T* token = column + first * stride;
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    if (first < end) *token = values[i];
+    token += blockDim.y * stride;
+    first += blockDim.y;
+  }
+}
+
+// Starts to copy a vector from global to shared memory, around the registers.
+template <typename T>
+__device__ void copy_async(T* shared, const T* global) {
+  if constexpr (sizeof(T) < 4) {
+    *shared = *global;
+  } else {
+#pragma unroll
+    for (size_t byte = 0; byte < sizeof(T); byte += alignof(T)) {
+      __pipeline_memcpy_async(
+          reinterpret_cast<char*>(shared) + byte, reinterpret_cast<const char*>(global) + byte,
+          alignof(T));
+    }
+  }
+}
+
+// Locates the samples of the same tokens on a line of `length` tokens.
+template <typename opmath_t, typename offset_t, int kCount>
+__device__ void locate(
+    const offset_t (&offsets)[kCount], int first, int length,
+    Sample<opmath_t, int> (&samples)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    samples[i] = {opmath_t(first) + static_cast<opmath_t>(offsets[i]), length};
+    first += blockDim.y;
+  }
+}
+
+// In shared memory a line lies between rows for the neighbours that do not exist, so that no
+// sample needs a branch: -2 and -1 before it, `length` behind it.
+constexpr int kRowsBefore = 2;
+constexpr int kPaddingRows = 3;
+
+// Reads the neighbours of the samples, zeros outside of the line unless it `kIsPadded`.
+template <bool kIsPadded, typename opmath_t, typename T, typename index_t, int kCount>
+__device__ void load_neighbours(
+    const T* line, index_t stride, const Sample<opmath_t, int> (&samples)[kCount], int length,
+    T (&lower)[kCount], T (&upper)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    const T* row = line + samples[i].lower * stride;
+    lower[i] = upper[i] = T{};
+    if (kIsPadded || samples[i].has_lower()) lower[i] = row[0];
+    if (kIsPadded || samples[i].has_upper(length)) upper[i] = row[stride];
+  }
+}
+
+// kStaged: a block copies its lines to shared memory first. Otherwise they are too long for that
+// and a block computes a section of them.
+template <typename scalar_t, typename offset_t, int kChannels, bool kStaged>
+__global__ void __launch_bounds__(kMaxThreads, sizeof(scalar_t) == 8 ? 2 : 3) forward_kernel(
+    const scalar_t* __restrict__ input, const offset_t* __restrict__ offset,
+    scalar_t* __restrict__ output, const Geometry geometry) {
+  using opmath_t = at::opmath_type<scalar_t>;
+  using vector_t = Vector<scalar_t, kChannels>;
+  constexpr int kCount = kTokens<kChannels>;
+  extern __shared__ __align__(16) unsigned char shared_memory[];
+
+  const int length = geometry.lines.length;
+  const int width = blockDim.x;
+  const int section = blockDim.y * kCount;
+  const int sections = kStaged ? 1 : (length + section - 1) / section;
+  const int begin = kStaged ? 0 : blockIdx.x % sections * section;
+  const Column column(blockIdx.x / sections, geometry);
+  const int end = !column.exists ? 0 : kStaged ? length : min(length, begin + section);
+  const auto* source = reinterpret_cast<const vector_t*>(input) + column.vector;
+  auto* target = reinterpret_cast<vector_t*>(output) + column.vector;
+  offset += column.offset;
+
+  offset_t offsets[kCount];
+  load_tokens(offset, column.offset_stride, begin + threadIdx.y, end, offsets);
+
+  auto* tile = reinterpret_cast<vector_t*>(shared_memory) + threadIdx.x + kRowsBefore * width;
+  if constexpr (kStaged) {
+    for (int row = threadIdx.y; row < kPaddingRows; row += blockDim.y) {
+      tile[(row < kRowsBefore ? row - kRowsBefore : length) * width] = vector_t{};
+    }
+    const vector_t* from = source + threadIdx.y * column.stride;
+    vector_t* to = tile + threadIdx.y * width;
+#pragma unroll 4
+    for (int token = threadIdx.y; token < end; token += blockDim.y) {
+      copy_async(to, from);
+      from += blockDim.y * column.stride;
+      to += blockDim.y * width;
+    }
+    __pipeline_commit();
+    __pipeline_wait_prior(0);
+    __syncthreads();
+  }
+
+  for (int first = begin + threadIdx.y; first < end; first += section) {
+    Sample<opmath_t, int> samples[kCount];
+    locate(offsets, first, length, samples);
+    load_tokens(offset, column.offset_stride, first + section, end, offsets);
+    vector_t lower[kCount], upper[kCount];
+    if constexpr (kStaged) {
+      load_neighbours<true>(tile, width, samples, length, lower, upper);
+    } else {
+      load_neighbours<false>(source, column.stride, samples, length, lower, upper);
+    }
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      opmath_t x0[kChannels], x1[kChannels];
+      lower[i].get(x0);
+      upper[i].get(x1);
+#pragma unroll
+      for (int c = 0; c < kChannels; ++c) {
+        x0[c] = (1 - samples[i].fraction) * x0[c] + samples[i].fraction * x1[c];
+      }
+      lower[i].set(x0);
+    }
+    store_tokens(target, column.stride, first, end, lower);
+  }
+}
+
+// Every block owns whole lines. Their gradient of the input is summed up in shared memory or, if
+// they are too long for that (not kStaged), in `grad_input`, which is zero at first. The threads
+// of a column take turns to add to it, so the order of the summands never changes.
+template <typename scalar_t, typename offset_t, int kChannels, bool kStaged>
+__global__ void __launch_bounds__(kMaxThreads, sizeof(scalar_t) == 8 ? 1 : 2) backward_kernel(
+    const scalar_t* __restrict__ grad_output, const scalar_t* __restrict__ input,
+    const offset_t* __restrict__ offset,
+    std::conditional_t<kStaged, scalar_t, at::opmath_type<scalar_t>>* grad_input,
+    offset_t* __restrict__ grad_offset, const Geometry geometry) {
+  using opmath_t = at::opmath_type<scalar_t>;
+  using vector_t = Vector<scalar_t, kChannels>;
+  using sum_t = Vector<opmath_t, kChannels>;
+  constexpr int kCount = kTokens<kChannels>;
+  extern __shared__ __align__(16) unsigned char shared_memory[];
+
+  const int section = blockDim.y * kCount;
+  const Column column(blockIdx.x, geometry);
+  // A column that does not exist takes part in the turns with samples outside of an empty line.
+  const int length = geometry.lines.length;
+  const int end = column.exists ? length : 0;
+  const auto* source = reinterpret_cast<const vector_t*>(input) + column.vector;
+  const auto* grad = reinterpret_cast<const vector_t*>(grad_output) + column.vector;
+  offset += column.offset;
+  grad_offset += column.vector;  // one element for each vector
+
+  offset_t offsets[kCount];
+  load_tokens(offset, column.offset_stride, threadIdx.y, end, offsets);
+
+  sum_t* sums;
+  std::conditional_t<kStaged, int, int64_t> sum_stride;
+  if constexpr (kStaged) {
+    sum_stride = blockDim.x;
+    sums = reinterpret_cast<sum_t*>(shared_memory) + threadIdx.x + kRowsBefore * sum_stride;
+    for (int token = threadIdx.y; token < length; token += blockDim.y) {
+      sums[token * sum_stride] = sum_t{};
+    }
+    __syncthreads();
+  } else {
+    sum_stride = column.stride;
+    sums = reinterpret_cast<sum_t*>(grad_input) + column.vector;
+  }
+
+  for (int begin = 0; begin < length; begin += section) {
+    const int first = begin + threadIdx.y;
+    vector_t grads[kCount], lower[kCount], upper[kCount];
+    Sample<opmath_t, int> samples[kCount];
+    load_tokens(grad, column.stride, first, end, grads);
+    locate(offsets, first, end, samples);
+    load_neighbours<false>(source, column.stride, samples, end, lower, upper);
+    load_tokens(offset, column.offset_stride, first + section, end, offsets);
+
+    offset_t slopes[kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      opmath_t g[kChannels], x0[kChannels], x1[kChannels];
+      grads[i].get(g);
+      lower[i].get(x0);
+      upper[i].get(x1);
+      opmath_t slope = 0 * samples[i].fraction;  // NaN for a NaN offset
+#pragma unroll
+      for (int c = 0; c < kChannels; ++c) slope += g[c] * (x1[c] - x0[c]);
+      slopes[i] = static_cast<offset_t>(slope);
+    }
+    store_tokens(grad_offset, column.stride, first, end, slopes);
+
+    for (unsigned turn = 0; turn < blockDim.y; ++turn) {
+      if (turn == threadIdx.y) {
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) {
+          sum_t* const row = sums + samples[i].lower * sum_stride;
+          const bool has_lower = kStaged || samples[i].has_lower();
+          const bool has_upper = kStaged || samples[i].has_upper(end);
+          // Both are read before either is written: one wait instead of two.
+          sum_t lower_sum{}, upper_sum{};
+          if (has_lower) lower_sum = row[0];
+          if (has_upper) upper_sum = row[sum_stride];
+          opmath_t g[kChannels], s0[kChannels], s1[kChannels];
+          grads[i].get(g);
+          lower_sum.get(s0);
+          upper_sum.get(s1);
+#pragma unroll
+          for (int c = 0; c < kChannels; ++c) {
+            s0[c] += (1 - samples[i].fraction) * g[c];
+            s1[c] += samples[i].fraction * g[c];
+          }
+          lower_sum.set(s0);
+          upper_sum.set(s1);
+          if (has_lower) row[0] = lower_sum;
+          if (has_upper) row[sum_stride] = upper_sum;
+        }
+      }
+      __syncthreads();
+    }
+  }
+
+  if constexpr (kStaged) {
+    auto* target = reinterpret_cast<vector_t*>(grad_input) + column.vector;
+    vector_t* to = target + threadIdx.y * column.stride;
+#pragma unroll 4
+    for (int token = threadIdx.y; token < end; token += blockDim.y) {
+      opmath_t values[kChannels];
+      vector_t result;
+      sums[token * sum_stride].get(values);
+      result.set(values);
+      *to = result;
+      to += blockDim.y * column.stride;
+    }
+  }
+}
+
+// What a block gets without asking. Several such blocks fit on a multiprocessor, so that some
+// compute while others wait for memory.
+constexpr int64_t kDefaultSharedBytes = 48 * 1024;
+
+// How a kernel is spread over the GPU.
+struct Launch {
+  int64_t blocks;
+  dim3 threads;
+  int64_t shared_bytes;  // 0: not even one column fits into shared memory
+};
+
+int64_t device_attribute(cudaDeviceAttr attribute) {
+  int value = 0;
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&value, attribute, c10::cuda::current_device()));
+  return value;
+}
+
+// Shapes a block for columns of vectors that take `vector_bytes` each in shared memory.
+template <int kChannels>
+Launch plan(const Geometry& geometry, int64_t vector_bytes) {
+  constexpr int64_t kSectorBytes = 32;
+  const int64_t max_bytes = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  const int64_t processors = device_attribute(cudaDevAttrMultiProcessorCount);
+  const Lines& lines = geometry.lines;
+  const int64_t columns = lines.count * geometry.groups * geometry.parts_per_group;
+  const int64_t column_bytes = (lines.length + kPaddingRows) * vector_bytes;
+
+  int64_t width = 32;
+  while (width * column_bytes > kDefaultSharedBytes && width * vector_bytes > kSectorBytes) {
+    width /= 2;
+  }
+  const bool is_staged = width * column_bytes <= max_bytes;
+  if (!is_staged) width = 32;
+  // Few columns: narrow blocks, to occupy all multiprocessors. Many: several tokens for each
+  // thread, to divide the work of finding its column.
+  int64_t tokens = 2 * kTokens<kChannels>;
+  while (width > 8 && columns < 2 * processors * width) {
+    width /= 2;
+    tokens = kTokens<kChannels>;
+  }
+  const int64_t height = std::min((lines.length + tokens - 1) / tokens, kMaxThreads / width);
+  return {
+      (columns + width - 1) / width, dim3(width, height), is_staged ? width * column_bytes : 0};
+}
+
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), const Launch& plan, Arguments... arguments) {
+  TORCH_CHECK(
+      plan.blocks <= std::numeric_limits<int>::max(), "input is too large for one CUDA grid");
+  if (plan.shared_bytes > kDefaultSharedBytes) {
+    C10_CUDA_CHECK(cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.shared_bytes));
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(plan.blocks);
+  config.blockDim = plan.threads;
+  config.dynamicSmemBytes = plan.shared_bytes;
+  config.stream = c10::cuda::getCurrentCUDAStream();
+  C10_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, arguments...));
+}
+
+// The longest vectors that divide the channels of a group and are aligned in the tensors.
+int vector_length(int64_t group_size, at::ArrayRef<at::Tensor> tensors) {
+  const int64_t element_size = tensors[0].element_size();
+  int length = element_size == 8 ? kMaxChannels<double> : kMaxChannels<float>;
+  const auto is_aligned = [&](const at::Tensor& tensor) {
+    const int64_t bytes = std::min<int64_t>(16, length * element_size);
+    return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % bytes == 0;
+  };
+  while (group_size % length != 0 || !std::all_of(tensors.begin(), tensors.end(), is_aligned)) {
+    length /= 2;
+  }
+  return length;
+}
+
+template <int kChannels, typename Function>
+void dispatch_vector_length(int length, Function function) {
+  if (length == kChannels) {
+    function(std::integral_constant<int, kChannels>());
+  } else if constexpr (kChannels > 1) {
+    dispatch_vector_length<kChannels / 2>(length, function);
+  }
+}
+
+// Calls `function` with a value of the dtypes of `input` and `offset`, of which float64 needs a
+// float64 input, and the vector length as a constant.
+template <typename Function>
+void dispatch(const at::Tensor& input, const at::Tensor& offset, int length, Function function) {
+  AT_DISPATCH_FLOATING_TYPES_AND2(
+      at::kHalf, at::kBFloat16, input.scalar_type(), "axial_deform_gather", [&] {
+        using opmath_t = at::opmath_type<scalar_t>;
+        dispatch_vector_length<kMaxChannels<scalar_t>>(length, [&](auto constant) {
+          if (offset.scalar_type() == c10::CppTypeToScalarType<opmath_t>::value) {
+            function(scalar_t(), opmath_t(), constant);
+          } else {
+            function(scalar_t(), scalar_t(), constant);
+          }
+        });
+      });
+}
+
+// The offsets as (N * H * W, G). A slice of a packed (N, H, W, 2G) tensor is read in place.
+at::Tensor as_tokens(const at::Tensor& offset) {
+  const at::Tensor tokens = offset.reshape({-1, offset.size(3)});
+  return tokens.size(1) == 1 || tokens.stride(1) == 1 ? tokens : tokens.contiguous();
+}
+
+Geometry make_geometry(
+    const at::Tensor& input, const at::Tensor& offsets, int64_t dim, int vector_length) {
+  const Lines lines(input.size(0), input.size(1), input.size(2), dim);
+  TORCH_CHECK_VALUE(
+      lines.length <= 1 << 30, "input must have at most 2**30 tokens along dim, but got ",
+      lines.length);
+  const int64_t groups = offsets.size(1);
+  return {lines, groups, input.size(3) / groups / vector_length, offsets.stride(0)};
+}
+
+at::Tensor axial_deform_gather(const at::Tensor& input, const at::Tensor& offset, int64_t dim) {
+  check_arguments(input, offset, dim);
+  const c10::cuda::CUDAGuard guard(input.device());
+  if (offset.scalar_type() == at::kDouble && input.scalar_type() != at::kDouble) {
+    return axial_deform_gather(input.to(at::kDouble), offset, dim).to(input.scalar_type());
+  }
+  at::Tensor output = at::empty(input.sizes(), input.options());
+  if (output.numel() == 0) return output;
+
+  const at::Tensor source = input.contiguous(), offsets = as_tokens(offset);
+  const int vector = vector_length(input.size(3) / offset.size(3), {source, output});
+  const Geometry geometry = make_geometry(input, offsets, dim, vector);
+
+  dispatch(source, offsets, vector, [&](auto scalar, auto wide, auto constant) {
+    using scalar_t = decltype(scalar);
+    using offset_t = decltype(wide);
+    constexpr int kChannels = decltype(constant)::value;
+    Launch grid = plan<kChannels>(geometry, kChannels * sizeof(scalar_t));
+    auto* kernel = forward_kernel<scalar_t, offset_t, kChannels, true>;
+    if (grid.shared_bytes == 0) {
+      kernel = forward_kernel<scalar_t, offset_t, kChannels, false>;
+      const int64_t tokens = grid.threads.y * kTokens<kChannels>;
+      grid.blocks *= (geometry.lines.length + tokens - 1) / tokens;
+    }
+    launch(
+        kernel, grid, source.const_data_ptr<scalar_t>(), offsets.const_data_ptr<offset_t>(),
+        output.mutable_data_ptr<scalar_t>(), geometry);
+  });
+  return output;
+}
+
+std::tuple<at::Tensor, at::Tensor> axial_deform_gather_backward(
+    const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& offset,
+    int64_t dim) {
+  check_arguments(input, offset, dim);
+  check_grad_output(grad_output, input);
+  const c10::cuda::CUDAGuard guard(input.device());
+  if (offset.scalar_type() == at::kDouble && input.scalar_type() != at::kDouble) {
+    const auto [grad_input, grad_offset] = axial_deform_gather_backward(
+        grad_output.to(at::kDouble), input.to(at::kDouble), offset, dim);
+    return {grad_input.to(input.scalar_type()), grad_offset};
+  }
+  at::Tensor grad_input = at::empty(input.sizes(), input.options());
+  if (input.numel() == 0) return {grad_input, at::zeros(offset.sizes(), offset.options())};
+
+  const at::Tensor grad = grad_output.contiguous(), source = input.contiguous();
+  at::Tensor offsets = as_tokens(offset);
+  const int64_t group_size = input.size(3) / offset.size(3);
+  const int vector = vector_length(group_size, {source, grad, grad_input});
+  // Several columns share an offset: each computes a part of its gradient, in full precision.
+  const bool is_split = vector < group_size;
+  if (is_split) offsets = offsets.to(at::toOpMathType(offset.scalar_type()));
+  const Geometry geometry = make_geometry(input, offsets, dim, vector);
+  at::Tensor grad_offset =
+      at::empty({offsets.size(0), offsets.size(1), geometry.parts_per_group}, offsets.options());
+
+  dispatch(source, offsets, vector, [&](auto scalar, auto wide, auto constant) {
+    using scalar_t = decltype(scalar);
+    using offset_t = decltype(wide);
+    using opmath_t = at::opmath_type<scalar_t>;
+    constexpr int kChannels = decltype(constant)::value;
+    const Launch grid = plan<kChannels>(geometry, kChannels * sizeof(opmath_t));
+    const auto run = [&](auto* kernel, auto* sums) {
+      launch(
+          kernel, grid, grad.const_data_ptr<scalar_t>(), source.const_data_ptr<scalar_t>(),
+          offsets.const_data_ptr<offset_t>(), sums, grad_offset.mutable_data_ptr<offset_t>(),
+          geometry);
+    };
+    if (grid.shared_bytes > 0) {
+      run(backward_kernel<scalar_t, offset_t, kChannels, true>,
+          grad_input.mutable_data_ptr<scalar_t>());
+    } else {
+      grad_input = at::zeros(
+          input.sizes(), input.options().dtype(c10::CppTypeToScalarType<opmath_t>::value));
+      run(backward_kernel<scalar_t, offset_t, kChannels, false>,
+          grad_input.mutable_data_ptr<opmath_t>());
+    }
+  });
+  if (is_split) grad_offset = grad_offset.sum(-1).to(offset.scalar_type());
+  return {grad_input.to(input.scalar_type()), grad_offset.view(offset.sizes())};
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(mmactive, CUDA, m) {
+  m.impl("axial_deform_gather", &axial_deform_gather);
+  m.impl("axial_deform_gather_backward", &axial_deform_gather_backward);
+}
+
+}  // namespace mmactive

@@ -1,0 +1,198 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+"""Builds mmactive and its extension ``mmactive._ext``.
+
+Environment variables:
+    MMACTIVE_WITH_OPS: ``0`` skips the extension. The operator then runs as
+        plain PyTorch code, correct but slower.
+    FORCE_CUDA: ``1`` builds the CUDA kernels where no GPU can be seen.
+    TORCH_CUDA_ARCH_LIST: Architectures of the CUDA kernels, as in ``8.0;9.0``.
+    MAX_JOBS: Number of compilers that run at a time.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+try:
+    import torch
+    from torch.utils import cpp_extension
+except ImportError as error:
+    torch = None
+    torch_error = error
+
+ROOT = Path(__file__).resolve().parent
+CSRC = Path('mmactive', 'ops', 'csrc')
+
+
+def read_version():
+    scope = {}
+    exec((ROOT / 'mmactive' / 'version.py').read_text(), scope)
+    return scope['__version__']
+
+
+def read_requirements(name):
+    lines = (ROOT / 'requirements' / name).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith('#')]
+
+
+class CannotBuild(build_ext):
+    """Stops with an explanation once something is really to be compiled."""
+
+    reason = ''
+
+    def run(self):
+        raise SystemExit(
+            f'\nmmactive._ext cannot be compiled: {self.reason}.\n'
+            'Setting MMACTIVE_WITH_OPS=0 goes without it.\n'
+        )
+
+
+class BuildPy(build_py):
+    """Adds configs, tools and the model index as ``mmactive/.mim``.
+
+    mmengine looks there for ``_base_ = 'mmactive::...'``. An editable install
+    gets links, so that it follows the source folder.
+    """
+
+    names = ('configs', 'tools', 'model-index.yml')
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            target = ROOT / 'mmactive' / '.mim'
+            target.mkdir(exist_ok=True)
+            for name in self.names:
+                (target / name).unlink(missing_ok=True)
+                (target / name).symlink_to(Path('..', '..', name))
+            return
+        target = Path(self.build_lib, 'mmactive', '.mim')
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        ignore = shutil.ignore_patterns('__pycache__')
+        for name in self.names:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, target / name, ignore=ignore)
+            else:
+                shutil.copy(ROOT / name, target / name)
+
+
+class Wheel(bdist_wheel):
+    """Tags the wheel by its platform only: ``_ext`` never calls Python."""
+
+    def get_tag(self):
+        return 'py3', 'none', super().get_tag()[2]
+
+
+def make_extension():
+    """Returns the extension and the command that builds it."""
+    with_cuda = False
+    if torch is None:
+        CannotBuild.reason = (
+            'it is compiled against the installed PyTorch, which this build '
+            f'does not see ({torch_error}). Install PyTorch first, and run pip'
+            ' with --no-build-isolation, as in\n'
+            '    pip install -v -e . --no-build-isolation'
+        )
+    else:
+        with_cuda = torch.cuda.is_available() or os.getenv('FORCE_CUDA') == '1'
+        if with_cuda and cpp_extension.CUDA_HOME is None:
+            CannotBuild.reason = (
+                'the CUDA kernels need nvcc, of the CUDA version of PyTorch '
+                f'(CUDA {torch.version.cuda}). Set CUDA_HOME to that toolkit, '
+                'or\nset CUDA_VISIBLE_DEVICES= and not FORCE_CUDA to compile '
+                'for the CPU only'
+            )
+    if CannotBuild.reason:
+        return Extension('mmactive._ext', sources=[]), CannotBuild
+
+    sources = [*CSRC.glob('*.cpp'), *CSRC.glob('cpu/*.cpp')]
+    include_dirs = [str(ROOT / CSRC)]
+    # `-fopenmp` is only for the compiler, which meets at::parallel_for in a
+    # header; see below for the linker.
+    compile_args = {'cxx': ['-O3', '-g0', '-fopenmp']}
+    # collect_env reads these from the library even if it does not load.
+    define_macros = [
+        ('MMACTIVE_TORCH_VERSION', torch.__version__),
+        ('MMACTIVE_CUDA_VERSION', torch.version.cuda if with_cuda else 'none'),
+    ]
+    extension = cpp_extension.CppExtension
+    if with_cuda:
+        extension = cpp_extension.CUDAExtension
+        sources += CSRC.glob('cuda/*.cu')
+        include_dirs += library_headers()
+        compile_args['nvcc'] = ['-O3']
+    ext_module = extension(
+        'mmactive._ext',
+        sources=sorted(map(str, sources)),
+        depends=sorted(map(str, CSRC.rglob('*.h'))),
+        include_dirs=include_dirs,
+        define_macros=define_macros,
+        extra_compile_args=compile_args,
+    )
+    # The runtimes of OpenMP and CUDA are those that PyTorch has loaded, and
+    # with them the number of threads that torch.set_num_threads() sets. Of
+    # Python nothing is needed.
+    ext_module.libraries = [
+        name
+        for name in ext_module.libraries
+        if name not in ('cudart', 'torch_python')
+    ]
+    command = cpp_extension.BuildExtension.with_options(
+        no_python_abi_suffix=True
+    )
+    return ext_module, command
+
+
+def library_headers():
+    """Returns the folders of CUDA's library headers that nvcc lacks.
+
+    PyTorch's headers include ``cusparse.h`` and others. A toolkit that holds
+    the compiler only goes without them, but they come with the libraries that
+    PyTorch's wheels depend on.
+    """
+    home = cpp_extension.CUDA_HOME
+    if home is None or Path(home, 'include', 'cusparse.h').exists():
+        return []
+    site_packages = Path(torch.__file__).parents[1]
+    return sorted(map(str, site_packages.glob('nvidia/*/include')))
+
+
+ext_modules = []
+cmdclass = {'bdist_wheel': Wheel, 'build_py': BuildPy}
+if os.getenv('MMACTIVE_WITH_OPS', '1') != '0':
+    ext_module, cmdclass['build_ext'] = make_extension()
+    ext_modules.append(ext_module)
+
+setup(
+    name='mmactive',
+    version=read_version(),
+    description='ActiveMLP and its Active Token Mixer for OpenMMLab',
+    long_description=(ROOT / 'README.md').read_text(),
+    long_description_content_type='text/markdown',
+    author='mmactive contributors',
+    license='Apache-2.0',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: C++',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+    keywords='computer vision, image classification, object detection, '
+    'semantic segmentation, OpenMMLab',
+    python_requires='>=3.9',
+    packages=find_packages(include=['mmactive', 'mmactive.*']),
+    install_requires=read_requirements('runtime.txt'),
+    extras_require={
+        name: read_requirements(f'{name}.txt')
+        for name in ('mminstall', 'optional', 'tests')
+    },
+    ext_modules=ext_modules,
+    cmdclass=cmdclass,
+    zip_safe=False,
+)

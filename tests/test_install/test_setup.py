@@ -1,0 +1,162 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+CSRC = ROOT / 'mmactive' / 'ops' / 'csrc'
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory):
+    """A copy of the source code, without what was built in place."""
+    folder = tmp_path_factory.mktemp('source')
+    for name in ('configs', 'mmactive', 'requirements', 'tools'):
+        ignore = shutil.ignore_patterns('*.so', '.mim', '__pycache__')
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    for file in ROOT.iterdir():
+        if file.is_file():
+            shutil.copy(file, folder)
+    return folder
+
+
+def run(*command, cwd, check=True, **env):
+    result = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env={**os.environ, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert not check or result.returncode == 0, result.stdout
+    return result
+
+
+WITHOUT_TORCH = (
+    'import runpy, sys\n'
+    "sys.modules['torch'] = None\n"
+    "sys.argv[0] = 'setup.py'\n"
+    "runpy.run_path('setup.py', run_name='__main__')\n"
+)
+
+
+@pytest.fixture(scope='module')
+def sdist(source):
+    """Made without PyTorch, as tools that isolate the build do."""
+    run('-c', WITHOUT_TORCH, '-q', 'sdist', cwd=source)
+    (archive,) = source.glob('dist/*.tar.gz')
+    return archive
+
+
+def test_sdist_is_complete(sdist):
+    with tarfile.open(sdist) as archive:
+        names = {name.partition('/')[2] for name in archive.getnames()}
+    wanted = ['setup.py', 'pyproject.toml', 'LICENSE', 'tools/train.py']
+    wanted += ['requirements/runtime.txt', 'requirements/mminstall.txt']
+    for folder, pattern in ((CSRC, '*.*'), (ROOT / 'configs', '*.py')):
+        files = [file.relative_to(ROOT) for file in folder.rglob(pattern)]
+        assert files
+        wanted += map(str, files)
+    assert not set(wanted) - names
+    assert not [name for name in names if name.endswith(('.so', '.pyc'))]
+
+
+@pytest.mark.parametrize('command', ['bdist_wheel', 'build_ext'])
+def test_build_without_torch_explains_itself(source, command):
+    """A build that is isolated from PyTorch does not skip the operators."""
+    result = run('-c', WITHOUT_TORCH, command, cwd=source, check=False)
+    assert result.returncode != 0
+    assert '--no-build-isolation' in result.stdout
+    assert 'MMACTIVE_WITH_OPS=0' in result.stdout
+
+
+def build_wheel(sdist, folder, **env):
+    options = ('--no-deps', '--no-build-isolation', '--no-cache-dir')
+    command = ('-m', 'pip', 'wheel', *options, '-w', folder, sdist)
+    run(*command, cwd=folder, **env)
+    (wheel,) = folder.glob('*.whl')
+    return wheel
+
+
+def test_wheel_without_extension(sdist, tmp_path):
+    wheel = build_wheel(sdist, tmp_path, MMACTIVE_WITH_OPS='0')
+    assert wheel.name.endswith('-py3-none-any.whl')
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / 'installed')
+    for folder in ('configs', 'tools'):
+        for file in (ROOT / folder).rglob('*.py'):
+            assert f'mmactive/.mim/{file.relative_to(ROOT)}' in names
+    assert {name.split('/')[0].split('-')[0] for name in names} == {'mmactive'}
+
+    code = (
+        'import torch, mmactive.ops\n'
+        'x = torch.rand(1, 4, 4, 2)\n'
+        'offset = torch.zeros(1, 4, 4, 1)\n'
+        'assert mmactive.ops.axial_deform_gather(x, offset, 1).equal(x)\n'
+        'print(mmactive.__file__)\n'
+    )
+    path = str(tmp_path / 'installed')
+    result = run('-c', code, cwd=tmp_path, PYTHONPATH=path)
+    assert path in result.stdout
+    # One warning, which says how to build the extension.
+    assert result.stdout.count('without its extension') == 1
+    assert '--no-build-isolation' in result.stdout
+
+    # Configs inherit from the installed ones.
+    (tmp_path / 'config.py').write_text(
+        "_base_ = 'mmactive::imagenet/activemlp-tiny_8xb128_in1k.py'\n"
+        'model = dict(backbone=dict(drop_path_rate=0.5))\n'
+    )
+    code = (
+        'import mmactive; from mmengine.config import Config\n'
+        'backbone = Config.fromfile("config.py").model.backbone\n'
+        'assert (backbone.arch, backbone.drop_path_rate) == ("tiny", 0.5)\n'
+    )
+    run('-c', code, cwd=tmp_path, PYTHONPATH=path)
+
+
+@pytest.mark.slow
+def test_wheel_from_sdist(sdist, tmp_path):
+    """One wheel serves every Python: its extension has no part in it."""
+    wheel = build_wheel(sdist, tmp_path)
+    tags = wheel.stem.split('-')[2:]
+    assert tags[:2] == ['py3', 'none']
+    assert tags[2] != 'any'
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / 'installed')
+    code = (
+        'import torch, mmactive.ops\n'
+        'from mmactive.utils.collect_env import read_build_info\n'
+        'assert read_build_info()["torch"] == torch.__version__\n'
+        'name = "mmactive::axial_deform_gather"\n'
+        'has = torch._C._dispatch_has_kernel_for_dispatch_key\n'
+        'assert has(name, "CPU")\n'
+    )
+    path = str(tmp_path / 'installed')
+    result = run('-c', code, cwd=tmp_path, PYTHONPATH=path)
+    assert 'UserWarning: mmactive' not in result.stdout
+
+
+def test_gpu_without_nvcc_explains_itself(source):
+    """FORCE_CUDA asks for kernels that nothing could compile."""
+    code = (
+        'import runpy, sys\n'
+        'from torch.utils import cpp_extension\n'
+        'cpp_extension.CUDA_HOME = None\n'
+        "sys.argv[0] = 'setup.py'\n"
+        "runpy.run_path('setup.py', run_name='__main__')\n"
+    )
+    command = ('-c', code, 'build_ext')
+    result = run(*command, cwd=source, check=False, FORCE_CUDA='1')
+    assert result.returncode != 0
+    assert 'the CUDA kernels need nvcc' in result.stdout
+    assert f'(CUDA {torch.version.cuda})' in result.stdout

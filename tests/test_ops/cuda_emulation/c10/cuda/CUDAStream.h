@@ -1,0 +1,4 @@
+// Copyright (c) mmactive contributors. All rights reserved.
+#pragma once
+
+#include <emulation.h>

@@ -1,0 +1,173 @@
+// Copyright (c) mmactive contributors. All rights reserved.
+// Runs CUDA kernels on a CPU, slowly, for tests on machines without a GPU: the sources are
+// compiled as plain C++ with the folder of this file first on the include path.
+//
+// The threads of a block are fibers that run one after another from barrier to barrier. Their
+// order and the limits of the pretended GPU can be set, so that a test sees whether a result
+// depends on them. Shared memory starts out as NaN and is checked for stray writes.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __shared__
+#define __align__(bytes)
+#define __launch_bounds__(...)
+
+struct dim3 {
+  unsigned x, y, z;
+  dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+
+inline dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+namespace emulation {
+
+constexpr size_t kStackBytes = 128 * 1024;
+constexpr size_t kSharedBytes = 256 * 1024;
+
+struct Gpu {
+  int64_t processors = 132;
+  int64_t shared_bytes = 227 * 1024;
+  int64_t order = 0;  // of the threads: 0 upwards, 1 downwards, else a seed
+};
+
+struct Fiber {
+  ucontext_t context;
+  std::unique_ptr<char[]> stack{new char[kStackBytes]};
+  bool is_running = false;
+};
+
+inline Gpu gpu;
+inline unsigned char* shared_memory;  // of the kernels under test, kSharedBytes
+inline std::vector<Fiber> fibers;
+inline ucontext_t scheduler;
+inline size_t current;
+inline std::function<void()> body;
+
+inline void run_fiber() {
+  body();
+  fibers[current].is_running = false;
+}
+
+inline void run_block(size_t shared_bytes) {
+  const size_t count = blockDim.x * blockDim.y * blockDim.z;
+  if (fibers.size() < count) fibers = std::vector<Fiber>(count);
+  std::memset(shared_memory, 0xff, kSharedBytes);
+  std::vector<size_t> order(count);
+  std::iota(order.begin(), order.end(), 0);
+  if (gpu.order == 1) std::reverse(order.begin(), order.end());
+  if (gpu.order > 1) std::shuffle(order.begin(), order.end(), std::mt19937(gpu.order));
+
+  for (size_t i = 0; i < count; ++i) {
+    getcontext(&fibers[i].context);
+    fibers[i].context.uc_stack = {fibers[i].stack.get(), 0, kStackBytes};
+    fibers[i].context.uc_link = &scheduler;
+    fibers[i].is_running = true;
+    makecontext(&fibers[i].context, run_fiber, 0);
+  }
+  // As on a GPU, threads that have returned do not hold up a barrier.
+  for (bool is_running = true; is_running;) {
+    is_running = false;
+    for (const size_t i : order) {
+      if (!fibers[i].is_running) continue;
+      current = i;
+      threadIdx = dim3(i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y);
+      swapcontext(&scheduler, &fibers[i].context);
+      is_running |= fibers[i].is_running;
+    }
+  }
+  TORCH_CHECK(
+      std::all_of(
+          shared_memory + shared_bytes, shared_memory + kSharedBytes,
+          [](unsigned char byte) { return byte == 0xff; }),
+      "a kernel wrote behind its shared memory");
+}
+
+}  // namespace emulation
+
+inline void __syncthreads() {
+  swapcontext(&emulation::fibers[emulation::current].context, &emulation::scheduler);
+}
+
+inline void __pipeline_memcpy_async(void* target, const void* source, size_t bytes) {
+  TORCH_CHECK(bytes == 4 || bytes == 8 || bytes == 16);
+  TORCH_CHECK(reinterpret_cast<uintptr_t>(target) % bytes == 0);
+  TORCH_CHECK(reinterpret_cast<uintptr_t>(source) % bytes == 0);
+  std::memcpy(target, source, bytes);
+}
+inline void __pipeline_commit() {}
+inline void __pipeline_wait_prior(size_t) {}
+
+using std::min;
+
+// The part of CUDA's and PyTorch's host interface that the operator uses.
+using cudaError_t = int;
+using cudaStream_t = void*;
+constexpr cudaError_t cudaSuccess = 0;
+constexpr cudaError_t cudaErrorInvalidConfiguration = 9;
+enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin, cudaDevAttrMultiProcessorCount };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes;
+  cudaStream_t stream;
+};
+
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  *value = attribute == cudaDevAttrMultiProcessorCount ? emulation::gpu.processors
+                                                       : emulation::gpu.shared_bytes;
+  return cudaSuccess;
+}
+
+template <typename Kernel>
+cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, size_t bytes) {
+  return bytes <= size_t(emulation::gpu.shared_bytes) ? cudaSuccess
+                                                         : cudaErrorInvalidConfiguration;
+}
+
+template <typename... Parameters, typename... Arguments>
+cudaError_t cudaLaunchKernelEx(
+    const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Arguments&&... arguments) {
+  gridDim = config->gridDim;
+  blockDim = config->blockDim;
+  const unsigned threads = blockDim.x * blockDim.y * blockDim.z;
+  if (threads == 0 || threads > 1024 || gridDim.x == 0 || gridDim.x > 0x7fffffffu ||
+      config->dynamicSmemBytes > size_t(emulation::gpu.shared_bytes)) {
+    return cudaErrorInvalidConfiguration;
+  }
+  emulation::body = [&] { kernel(arguments...); };
+  for (unsigned block = 0; block < gridDim.x; ++block) {
+    blockIdx = dim3(block, 0, 0);
+    emulation::run_block(config->dynamicSmemBytes);
+  }
+  return cudaSuccess;
+}
+
+#define C10_CUDA_CHECK(call)                              \
+  do {                                                    \
+    const cudaError_t error = call;                       \
+    TORCH_CHECK(error == cudaSuccess, "error ", error);   \
+  } while (0)
+
+namespace c10::cuda {
+
+struct CUDAGuard {
+  explicit CUDAGuard(c10::Device) {}
+};
+
+inline int current_device() { return 0; }
+inline cudaStream_t getCurrentCUDAStream() { return nullptr; }
+
+}  // namespace c10::cuda

@@ -1,0 +1,198 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+"""What is particular to the CPU kernels: vectors, tiles and threads."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from mmactive.ops import axial_deform_gather, axial_deform_gather_reference
+from mmactive.ops.axial_deform_gather import _backward_reference
+
+OP = torch.ops.mmactive.axial_deform_gather
+BACKWARD_OP = torch.ops.mmactive.axial_deform_gather_backward
+
+pytestmark = pytest.mark.skipif(
+    not torch._C._dispatch_has_kernel_for_dispatch_key(
+        'mmactive::axial_deform_gather', 'CPU'
+    ),
+    reason='the extension was not built',
+)
+
+
+def make(shape, groups, dtype=torch.float32, std=3.0, seed=0):
+    """Random input, offset and gradient of the output."""
+    generator = torch.Generator().manual_seed(seed)
+    input = torch.randn(shape, generator=generator)
+    offset = torch.randn((*shape[:3], groups), generator=generator) * std
+    grad = torch.randn(shape, generator=generator)
+    return input.to(dtype), offset.to(dtype), grad.to(dtype)
+
+
+def check(shape, groups, dim, dtype=torch.float32, std=3.0):
+    """Compares the kernels with the reference in float64."""
+    input, offset, grad = make(shape, groups, dtype, std)
+    # Positions as the kernels have them: those of float32 are rounded.
+    index = torch.arange(shape[dim])
+    index = index.view(-1, 1, 1) if dim == 1 else index.view(-1, 1)
+    opmath = torch.promote_types(dtype, torch.float32)
+    exact = (index + offset.to(opmath)).double() - index
+    expected = (
+        axial_deform_gather_reference(input.double(), exact, dim),
+        *_backward_reference(grad.double(), input.double(), exact, dim),
+    )
+    actual = (
+        OP(input, offset, dim),
+        *BACKWARD_OP(grad, input, offset, dim),
+    )
+    tolerance = dict(rtol=max(1e-5, torch.finfo(dtype).eps), atol=1e-4)
+    for a, e in zip(actual, expected):
+        torch.testing.assert_close(a.double(), e, **tolerance)
+
+
+@pytest.mark.parametrize('dim', [1, 2])
+@pytest.mark.parametrize('group_size', [*range(1, 18), 32, 61])
+def test_group_sizes(group_size, dim):
+    """Numbers of groups around those that the kernels take at a time."""
+    for groups in (1, 3, 4, 7, 8, 9, 63, 64, 65, 133):
+        check((2, 5, 6, groups * group_size), groups, dim)
+
+
+@pytest.mark.parametrize('dim', [1, 2])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision(dtype, dim):
+    for groups, group_size in ((33, 2), (10, 4), (5, 8), (3, 5)):
+        check((2, 9, 7, groups * group_size), groups, dim, dtype)
+
+
+# Whole rows of lines, single lines, and parts of the channels of a line.
+@pytest.mark.parametrize(
+    'shape',
+    [
+        (1, 7, 211, 48, 24),
+        (2, 211, 7, 48, 24),
+        (1, 300, 3, 512, 64),
+        (1, 3, 300, 512, 64),
+        (1, 4099, 2, 36, 18),
+        (1, 2, 4099, 36, 9),
+        (1, 4099, 1, 160, 1),
+        (1, 70_001, 1, 6, 3),
+    ],
+    ids=str,
+)
+def test_tiles(shape):
+    *shape, groups = shape
+    for dim in (1, 2):
+        check(shape, groups, dim, std=20)
+
+
+@pytest.mark.parametrize('dim', [1, 2])
+@pytest.mark.parametrize(
+    'shape', [(1, 6, 5, 64, 32), (1, 3, 4099, 40, 10)], ids=str
+)
+def test_every_element_is_written(shape, dim):
+    *shape, groups = shape
+    tensors = make(shape, groups)
+    torch.use_deterministic_algorithms(True)  # fills new memory with NaN
+    try:
+        assert torch.empty(1).isnan()
+        results = (
+            OP(*tensors[:2], dim),
+            *BACKWARD_OP(tensors[2], *tensors[:2], dim),
+        )
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for result in results:
+        assert result.isfinite().all()
+
+
+@pytest.mark.parametrize('dim', [1, 2])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16], ids=str)
+def test_threads_change_nothing(dtype, dim):
+    threads = torch.get_num_threads()
+    try:
+        for shape, groups in (((3, 37, 41, 24), 6), ((1, 2100, 9, 64), 32)):
+            input, offset, grad = make(shape, groups, dtype, std=10)
+            results = []
+            for number in (1, 2, 3, 7):
+                torch.set_num_threads(number)
+                results.append(
+                    (
+                        OP(input, offset, dim),
+                        *BACKWARD_OP(grad, input, offset, dim),
+                    )
+                )
+            for result in results[1:]:
+                for actual, expected in zip(result, results[0]):
+                    assert torch.equal(actual, expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_packed_offsets_are_not_copied():
+    input = torch.randn(2, 5, 6, 16)
+    packed = torch.randn(2, 5, 6, 8)
+    for dim, offset in ((2, packed[..., :4]), (1, packed[..., 4:])):
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+            output = OP(input, offset, dim)
+        names = {event.name for event in profiler.events()}
+        assert 'mmactive::axial_deform_gather' in names
+        assert not names & {'aten::copy_', 'aten::contiguous', 'aten::clone'}
+        expected = OP(input, offset.contiguous(), dim)
+        torch.testing.assert_close(output, expected, rtol=0, atol=0)
+
+
+def test_non_finite_input_stays_in_its_place():
+    """Only a sample between it and a neighbour sees a non-finite value."""
+    input = torch.zeros(1, 1, 9, 8)
+    input[0, 0, 4] = float('inf')
+    position = torch.tensor([-5.0, -0.5, 0, 3.5, 4, 4.5, 5, 8.5, 100])
+    offset = position - torch.arange(9)
+    for groups in (1, 2, 4, 8):
+        output = OP(input, offset.view(1, 1, 9, 1).repeat(1, 1, 1, groups), 2)
+        for channel in output[0, 0].unbind(1):
+            assert channel[[3, 5]].isinf().all()
+            # Both neighbours are weighted, here with 1 and 0.
+            assert (channel[4] == float('inf')) or channel[4].isnan()
+            assert (channel[[0, 1, 2, 6, 7, 8]] == 0).all()
+
+
+def test_without_vector_instructions():
+    """The kernels for any processor of this architecture."""
+    code = (
+        'import torch\n'
+        "assert torch.backends.cpu.get_cpu_capability() != 'AVX2'\n"
+        "assert torch.backends.cpu.get_cpu_capability() != 'AVX512'\n"
+        'from test_cpu_kernels import *\n'
+        'test_group_sizes(2, 1)\n'
+        'for group_size in (1, 2, 3, 4, 8, 11):\n'
+        '    for groups in (7, 64, 65):\n'
+        '        check((2, 5, 6, groups * group_size), groups, 2)\n'
+        'test_half_precision(torch.bfloat16, 1)\n'
+        'test_non_finite_input_stays_in_its_place()\n'
+    )
+    process = subprocess.run(
+        [sys.executable, '-c', code],
+        env={**os.environ, 'ATEN_CPU_CAPABILITY': 'default'},
+        cwd=os.path.dirname(__file__),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr
+
+
+def test_gradients_reach_packed_offsets():
+    """Both slices of one tensor get their part of its gradient."""
+    input = torch.randn(1, 4, 5, 6, dtype=torch.float64)
+    packed = torch.rand(1, 4, 5, 4, dtype=torch.float64) * 0.5 + 0.25
+    assert torch.autograd.gradcheck(
+        lambda p: (
+            axial_deform_gather(input, p[..., :2], 2)
+            + axial_deform_gather(input, p[..., 2:], 1)
+        ),
+        packed.requires_grad_(),
+    )

@@ -1,0 +1,118 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+"""What the CUDA compiler makes of the kernels. Needs nvcc, but no GPU."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils import cpp_extension
+
+NVCC = shutil.which('nvcc') or shutil.which(
+    'bin/nvcc', path=cpp_extension.CUDA_HOME
+)
+SOURCE = (
+    Path(__file__).parents[2] / 'mmactive/ops/csrc/cuda/axial_deform_gather.cu'
+)
+# 4 dtypes of 4 (double: 2) vector lengths, half dtypes with 2 dtypes of
+# offsets; with and without shared memory; forward and backward.
+KERNELS = (4 + 2 + 2 * 4 * 2) * 2 * 2
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(NVCC is None, reason='needs nvcc'),
+]
+
+
+def find_cuobjdump():
+    """NVIDIA's disassembler, which Triton brings along."""
+    path = shutil.which('cuobjdump', path=os.path.dirname(NVCC))
+    if path is None:
+        triton = pytest.importorskip('triton')
+        folder = Path(triton.__file__).parent / 'backends/nvidia/bin'
+        path = shutil.which('cuobjdump', path=folder)
+    return path or pytest.skip('needs cuobjdump')
+
+
+@pytest.fixture(scope='module', params=['80', '90', '100'])
+def build(request, tmp_path_factory):
+    """Returns the object file of an architecture and the compiler's log."""
+    code = f'sm_{request.param}'
+    listed = subprocess.run(
+        [NVCC, '--list-gpu-code'], capture_output=True, text=True, check=True
+    )
+    if code not in listed.stdout.split():
+        pytest.skip(f'nvcc does not know {code}')
+    target = tmp_path_factory.mktemp(code) / 'axial_deform_gather.o'
+    # As in setup.py: a bare compiler lacks headers that PyTorch's wheels have.
+    libraries = Path(torch.__file__).parents[1].glob('nvidia/*/include')
+    folders = [*cpp_extension.include_paths(), *libraries]
+    process = subprocess.run(
+        [
+            *(NVCC, '-c', SOURCE, '-o', target, '-O3', '-std=c++17'),
+            *cpp_extension.COMMON_NVCC_FLAGS,
+            *(flag for folder in folders for flag in ('-isystem', folder)),
+            *('-gencode', f'arch=compute_{request.param},code={code}'),
+            *('-Xptxas', '-v'),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    return target, process.stderr
+
+
+def test_no_register_is_spilled(build):
+    _, log = build
+    assert 'warning' not in log.lower()
+    frames = re.findall(
+        r'(\d+) bytes stack frame, (\d+) bytes spill stores, '
+        r'(\d+) bytes spill loads',
+        log,
+    )
+    assert len(frames) == KERNELS
+    assert set(frames) == {('0', '0', '0')}
+
+
+def test_memory_is_accessed_in_vectors(build):
+    """16 bytes at a time, and no array in local memory."""
+    target, _ = build
+    process = subprocess.run(
+        [find_cuobjdump(), '--dump-sass', target],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kernels = {}
+    for part in process.stdout.split('Function : ')[1:]:
+        # Such as forward_kernelIffLi4ELb1E: dtypes, channels, is staged.
+        found = re.search(
+            r'(forward|backward)_kernelI(\w+?)Li(\d+)ELb(\d)', part
+        )
+        opcodes = re.findall(r'\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]+)', part)
+        kernels[found.groups()] = opcodes
+    assert len(kernels) == KERNELS
+    for name, opcodes in kernels.items():
+        assert not {o for o in opcodes if re.match('(LD|ST)L', o)}, name
+
+    def has(opcodes, pattern):
+        return any(re.fullmatch(pattern, opcode) for opcode in opcodes)
+
+    bfloat16 = 'N3c108BFloat16Ef'  # with a float32 offset
+    for dtypes, channels in (
+        ('ff', '4'),
+        ('ff', '8'),
+        ('dd', '2'),
+        (bfloat16, '8'),
+    ):
+        forward = kernels['forward', dtypes, channels, '1']
+        assert has(forward, r'LDGSTS\..*128'), (dtypes, channels)
+        assert has(forward, r'LDS\.128'), (dtypes, channels)
+        assert has(forward, r'STG\..*128'), (dtypes, channels)
+        backward = kernels['backward', dtypes, channels, '1']
+        assert has(backward, r'LDG\..*128.*'), (dtypes, channels)
+        assert has(backward, r'STS\.128'), (dtypes, channels)
+        assert has(backward, r'STG\..*128'), (dtypes, channels)

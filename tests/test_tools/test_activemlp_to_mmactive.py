@@ -1,0 +1,253 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+import argparse
+import json
+import runpy
+from functools import partial
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from reference_activemlp import ARCHS, ReferenceActiveMLP, randomize
+
+from mmactive.models import ActiveMLP
+
+from .conftest import ROOT, TOOLS
+
+TOOL = 'model_converters/activemlp_to_mmactive.py'
+
+
+@pytest.fixture
+def convert(tmp_path, run_tool, monkeypatch):
+    """Saves a checkpoint, converts it and loads the result."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(checkpoint, *options):
+        torch.save(checkpoint, 'src.pth')
+        run_tool(TOOL, 'src.pth', 'new folder/dst.pth', *options)
+        return torch.load('new folder/dst.pth', weights_only=True)
+
+    return run
+
+
+def make_reference(arch='xtiny', **kwargs):
+    with torch.device('meta'):  # saves an initialization
+        reference = ReferenceActiveMLP(arch, **kwargs)
+    return randomize(reference.to_empty(device='cpu')).eval()
+
+
+def make_zeros(arch='xtiny', **kwargs):
+    """Returns a state dict that takes next to no memory."""
+    with torch.device('meta'):
+        layout = ReferenceActiveMLP(arch, **kwargs).state_dict()
+    return {k: torch.zeros(()).expand(x.shape) for k, x in layout.items()}
+
+
+def make_images(size=(64, 96)):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, 3, *size, generator=generator)
+
+
+def build_classifier(arch, num_classes=1000):
+    init_default_scope('mmpretrain')
+    path = ROOT / 'configs' / 'imagenet' / f'activemlp-{arch}_8xb128_in1k.py'
+    cfg = Config.fromfile(path)
+    cfg.model.head.num_classes = num_classes
+    return MODELS.build(cfg.model).eval()
+
+
+def pick(*quick):
+    """Marks the variants that are not quick enough for the default run."""
+    return [
+        arch if arch in quick else pytest.param(arch, marks=pytest.mark.slow)
+        for arch in ARCHS
+    ]
+
+
+assert_close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('arch', pick('xtiny', 'base'))
+def test_logits_of_a_classifier(arch, convert, capsys):
+    reference = make_reference(arch, num_classes=10)
+    converted = convert({'state_dict': reference.state_dict()})
+    assert f'ActiveMLP {arch}' in capsys.readouterr().out
+    assert converted['meta']['arch'] == arch
+    model = build_classifier(arch, num_classes=10)
+    model.load_state_dict(converted['state_dict'])
+    images = make_images((32, 64))
+    with torch.no_grad():
+        assert_close(model(images), reference(images))
+
+
+@pytest.mark.parametrize('arch', pick('tiny'))
+def test_features_of_a_dense_backbone(arch, convert):
+    reference = make_reference(arch, dense=True)
+    converted = convert(reference.state_dict())
+    model = ActiveMLP(arch, out_indices=(0, 1, 2, 3))
+    model.load_state_dict(converted['state_dict'])
+    images = make_images((32, 64))
+    with torch.no_grad():
+        for feature, expected in zip(model.eval()(images), reference(images)):
+            assert_close(feature, expected)
+
+
+def test_a_classifier_serves_dense_prediction(convert):
+    """By ``prefix``, as in OpenMMLab's configs, or as a dense backbone."""
+    reference = make_reference(num_classes=10)
+    images = make_images()
+    with torch.no_grad():
+        expected = reference.norm(run_stages(reference, images))
+    for options, prefix in (([], 'backbone.'), (['--target', 'dense'], None)):
+        convert(reference.state_dict(), *options)
+        init_cfg = dict(
+            type='Pretrained', checkpoint='new folder/dst.pth', prefix=prefix
+        )
+        model = ActiveMLP('xtiny', out_indices=(0, 1, 2, 3), init_cfg=init_cfg)
+        model.init_weights()
+        with torch.no_grad():
+            feature = model.eval()(images)[3]
+        assert_close(feature, expected.permute(0, 3, 1, 2))
+
+
+def run_stages(reference, images):
+    """Returns the tokens that a reference classifier norms."""
+    tokens = []
+    handle = reference.norm.register_forward_pre_hook(
+        lambda module, args: tokens.append(args[0])
+    )
+    reference(images)
+    handle.remove()
+    return tokens[0]
+
+
+def test_averaged_weights_come_first(convert, capsys):
+    plain = make_zeros(num_classes=3)
+    averaged = {f'module.{k}': x + 1 for k, x in plain.items()}
+    checkpoint = dict(
+        model=plain,
+        model_ema=averaged,
+        optimizer=dict(state={}),
+        epoch=299,
+        args=argparse.Namespace(lr=1e-3, data_path='a'),
+    )
+    key = 'head.fc.weight'
+    taken = convert(checkpoint)['state_dict'][key]
+    assert torch.equal(taken, plain['head.weight'] + 1)
+    output = capsys.readouterr().out
+    assert "'model_ema'" in output
+    assert "not ['model']" in output
+    taken = convert(checkpoint, '--key', 'model')['state_dict'][key]
+    assert torch.equal(taken, plain['head.weight'])
+
+
+def drop(name):
+    return lambda weights: weights.pop(name)
+
+
+def put(name, *shape):
+    return lambda weights: weights.update({name: torch.zeros(shape)})
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'message'),
+    [
+        (put('fc.weight', 3), r"unknown parameters: \['fc\.weight'\]"),
+        (
+            put('blocks.0.0.atm.atm_h.scale', 64),
+            r'unknown parameters: .*blocks\.0\.0\.atm\.atm_h\.scale',
+        ),
+        (
+            drop('blocks.2.1.mlp.fc1.bias'),
+            r'backbone\.stages\.2\.blocks\.1\.ffn\.fc1\.bias is missing',
+        ),
+        (drop('head.bias'), r'head\.fc'),
+        (
+            put('blocks.0.1.offset_layer.1.bias', 64),
+            r'backbone\.stages\.0\.blocks\.1\.offset_layer\.1\.bias is too',
+        ),
+        (
+            put('blocks.1.0.atm.atm_w.weight', 128, 128, 3, 3),
+            r'mixer\.fc_w\.weight: expected \(128, 128\), got \(128, 128, 3',
+        ),
+        (
+            put('blocks.1.0.offset_layer.1.weight', 32, 128),
+            r'offset_layer\.1\.weight: expected \(64, 128\), got \(32, 128\)',
+        ),
+        (put('blocks.2.4.norm1.weight', 320), r'unknown variant: .*\[2, 2, 5'),
+        (put('norm_0.weight', 64), r'dense backbone'),
+    ],
+)
+def test_other_layouts_are_refused(spoil, message, convert, tmp_path):
+    weights = make_zeros(num_classes=3)
+    spoil(weights)
+    with pytest.raises(SystemExit, match=rf'(?s)src\.pth: .*{message}'):
+        convert(weights)
+    assert [path.name for path in tmp_path.iterdir()] == ['src.pth']
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'options', 'message'),
+    [
+        ([torch.zeros(1)], [], 'expected a dict of tensors, got list'),
+        ({}, [], 'expected a dict of tensors'),
+        ({'model': 3}, [], "expected a dict of tensors in 'model'"),
+        ({'epoch': 3}, [], r"expected tensors, .*\['epoch'\]"),
+        ({'model': {}}, ['--key', 'ema'], r"--key: .*\['model'\], got 'ema'"),
+    ],
+)
+def test_what_holds_no_weights(checkpoint, options, message, convert):
+    with pytest.raises(SystemExit, match=message):
+        convert(checkpoint, *options)
+
+
+def test_a_dense_backbone_makes_no_classifier(convert):
+    weights = make_zeros(dense=True)
+    with pytest.raises(SystemExit, match='--target: expected dense'):
+        convert(weights, '--target', 'classifier')
+
+
+def test_code_is_not_run(convert, tmp_path):
+    class Malign:
+        def __reduce__(self):
+            return open, (str(tmp_path / 'owned'), 'w')
+
+    with pytest.raises(Exception, match=r'src\.pth is refused'):
+        convert({'model': Malign()})
+    assert not (tmp_path / 'owned').exists()
+
+
+def test_an_old_checkpoint_survives_failure(convert, tmp_path, monkeypatch):
+    weights = make_zeros(num_classes=3)
+    convert(weights)
+    target = tmp_path / 'new folder' / 'dst.pth'
+    before = target.read_bytes()
+    save = torch.save
+
+    def fail(checkpoint, file):
+        if isinstance(file, str):
+            return save(checkpoint, file)
+        file.write(b'half')
+        raise OSError('disk full')
+
+    monkeypatch.setattr(torch, 'save', fail)
+    with pytest.raises(OSError, match='disk full'):
+        convert(weights)
+    assert [path.name for path in target.parent.iterdir()] == ['dst.pth']
+    assert target.read_bytes() == before
+
+
+def test_layouts_of_the_released_files(data_folder):
+    path = data_folder.parent / 'released_checkpoint_keys.json'
+    if not path.exists():
+        pytest.skip(f'no list of the released parameters: {path}')
+    convert = runpy.run_path(str(TOOLS / TOOL))['convert']
+    layouts = json.loads(path.read_text())
+    assert len(layouts) == 10
+    for name, layout in layouts.items():
+        arch, _, dense = name.replace('Active', '').lower().partition('_')
+        reference = make_zeros(arch, dense=bool(dense))
+        assert layout == {k: list(x.shape) for k, x in reference.items()}
+        converted, recognized = convert(reference)
+        assert recognized == arch
+        assert len(converted) == len(layout)

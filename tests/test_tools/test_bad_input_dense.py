@@ -1,0 +1,320 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+"""Detection and segmentation on data with something wrong or unusual in it.
+
+All goes through ``tools/train.py`` and ``tools/test.py``.
+"""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from .conftest import DETECTOR, SEGMENTOR
+from .test_train import read_log
+
+# As the COCO configs have it, `data_root=...` sets the root of all data.
+MASK_RCNN = (
+    DETECTOR.replace('retinanet_r50_fpn', 'mask-rcnn_r50_fpn')
+    .replace('coco_detection', 'coco_instance')
+    .replace('with_bbox=True', 'with_bbox=True, with_mask=True')
+    .replace(
+        """bbox_head=dict(
+        num_classes=1, in_channels=16, feat_channels=16, stacked_convs=1),
+    test_cfg=dict(score_thr=0.0, max_per_img=10))""",
+        """rpn_head=dict(in_channels=16, feat_channels=16),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=16),
+        bbox_head=dict(in_channels=16, fc_out_channels=16, num_classes=1),
+        mask_roi_extractor=dict(out_channels=16),
+        mask_head=dict(
+            in_channels=16, conv_out_channels=16, num_convs=1,
+            num_classes=1)),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=100, max_per_img=50),
+        rcnn=dict(sampler=dict(num=16))),
+    test_cfg=dict(
+        rpn=dict(nms_pre=100, max_per_img=50),
+        rcnn=dict(score_thr=0.0, max_per_img=10)))
+data_root = 'data/boxes/'""",
+    )
+)
+
+# The pipelines are those of the ADE20K configs, but for their sizes.
+FPN = f"""{SEGMENTOR}
+data_root = 'data/areas'
+train_dataloader['batch_size'] = 3
+train_dataloader['dataset'] = dict(dataset, pipeline=[
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='RandomResize', scale=(256, 64), ratio_range=(0.5, 2.0),
+         keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(128, 128), cat_max_ratio=0.75),
+    dict(type='PackSegInputs')])
+val_dataloader['dataset'] = dict(dataset, pipeline=[
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(256, 64), keep_ratio=True),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs')])
+test_dataloader = val_dataloader
+"""
+
+BOXES = ('--cfg-options', 'data_root=boxes', 'train_dataloader.batch_size=1')
+AREAS = ('--cfg-options', 'data_root=areas')
+
+
+@pytest.fixture
+def place(workspace):
+    """A folder with two configs, and with data of its own to spoil."""
+    (workspace / 'det.py').write_text(MASK_RCNN)
+    (workspace / 'seg.py').write_text(FPN)
+    for folder in ('boxes/images', 'areas/images', 'areas/labels'):
+        (workspace / folder).mkdir(parents=True)
+    return workspace
+
+
+@pytest.fixture
+def fail(run_tool):
+    """Runs a tool that is to fail; returns the error's text."""
+
+    def run(tool, *args):
+        with pytest.raises(Exception) as info:  # noqa: PT011
+            run_tool(tool, *args)
+        return f'{info.type.__name__}: {info.value}'
+
+    return run
+
+
+def draw(height, width, mode='RGB'):
+    generator = np.random.default_rng(height * width)
+    shape = (height, width, len(mode)) if len(mode) > 1 else (height, width)
+    return Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8))
+
+
+def write_boxes(place, images):
+    """Writes images with an object each, but for those named 'empty'."""
+    content = dict(
+        images=[],
+        annotations=[],
+        categories=[dict(id=1, name='square')],
+    )
+    for i, (name, image) in enumerate(images.items()):
+        image.save(place / 'boxes/images' / name)
+        width, height = image.size
+        content['images'].append(
+            dict(id=i, file_name=name, width=width, height=height)
+        )
+        w, h = max(1, width // 2), height // 2
+        annotation = dict(
+            id=i + 1,
+            image_id=i,
+            category_id=1,
+            bbox=[0, 0, w, h],
+            area=w * h,
+            segmentation=[[0, 0, w, 0, w, h, 0, h]],
+            iscrowd=0,
+        )
+        if not name.startswith('empty'):
+            content['annotations'].append(annotation)
+    save_boxes(place, content)
+    return content
+
+
+def save_boxes(place, content):
+    (place / 'boxes/boxes.json').write_text(json.dumps(content))
+
+
+def write_areas(place, sizes):
+    for i, (height, width, mode) in enumerate(sizes):
+        draw(height, width, mode).save(place / f'areas/images/{i}.png')
+        label = np.zeros((height, width), np.uint8)
+        label[height // 2 :] = 1
+        Image.fromarray(label).save(place / f'areas/labels/{i}.png')
+
+
+def read_losses(work_dir):
+    losses = [line['loss'] for line in read_log(work_dir) if 'loss' in line]
+    assert all(np.isfinite(losses))
+    return losses
+
+
+def test_unusual_images_with_boxes(place, run_tool):
+    """No objects, a crowd, grey-scale, RGBA, one pixel wide: mmdet copes."""
+    images = {
+        'plain.jpg': draw(96, 128),
+        'empty.jpg': draw(96, 128),
+        'grey.jpg': draw(96, 128, 'L'),
+        'rgba.png': draw(128, 96, 'RGBA'),
+        'thin.png': draw(100, 1),
+        'crowd.jpg': draw(128, 128),
+    }
+    content = write_boxes(place, images)
+    # The region of a crowd is run-length encoded, as COCO's are.
+    region = np.zeros((128, 128), np.uint8, order='F')
+    region[:, 64:] = 1
+    counts = coco_mask.encode(region)['counts'].decode()
+    crowd = dict(
+        id=100,
+        image_id=5,
+        category_id=1,
+        bbox=[64, 0, 64, 128],
+        area=64 * 128,
+        segmentation=dict(size=[128, 128], counts=counts),
+        iscrowd=1,
+    )
+    content['annotations'].append(crowd)
+    save_boxes(place, content)
+
+    key = 'train_dataloader.dataset.filter_cfg'
+    run_tool('train.py', 'det.py', '--no-validate', *BOXES)
+    # Training leaves the empty and the thin one out.
+    assert len(read_losses(place / 'work_dirs/det')) == 4
+    run_tool(
+        *('test.py', 'det.py', 'work_dirs/det/epoch_1.pth'),
+        *('--out', 'out.pkl', *BOXES),
+    )
+    # Testing does not.
+    assert len(pickle.loads((place / 'out.pkl').read_bytes())) == 6
+
+    # Images without objects can be trained on, too.
+    option = f'{key}.filter_empty_gt=False'
+    run_tool('train.py', 'det.py', '--no-validate', *BOXES, option)
+    assert len(read_losses(place / 'work_dirs/det')) == 5
+
+
+def test_unusual_label_maps(place, run_tool):
+    sizes = [(96, 128, 'L'), (128, 96, 'RGBA'), (100, 2, 'RGB')]
+    write_areas(place, sizes)
+    run_tool('train.py', 'seg.py', *AREAS)
+    assert read_losses(place / 'work_dirs/seg')
+    assert 'mIoU' in read_log(place / 'work_dirs/seg')[-1]
+
+
+def test_no_objects_at_all(place, fail, run_tool):
+    write_boxes(place, {'empty.jpg': draw(96, 128)})
+    message = fail('train.py', 'det.py', *BOXES)
+    assert message.startswith('ValueError: boxes/boxes.json: ')
+    assert 'no image that it could use' in message
+    # The same goes for classes that the file does not have.
+    write_boxes(place, {'plain.jpg': draw(96, 128)})
+    option = 'train_dataloader.dataset.metainfo.classes=[circle]'
+    message = fail('train.py', 'det.py', *BOXES, option)
+    assert 'boxes/boxes.json: the dataset has no image' in message
+
+
+@pytest.mark.parametrize(
+    ('text', 'reason'),
+    [('', 'JSONDecodeError'), ('{"images": [', 'JSONDecodeError'), ('{}', '')],
+    ids=['empty', 'cut', 'nothing'],
+)
+def test_broken_annotation_file(text, reason, place, fail):
+    (place / 'boxes/boxes.json').write_text(text)
+    message = fail('train.py', 'det.py', *BOXES)
+    assert message.startswith('ValueError: boxes/boxes.json: ')
+    assert reason in message
+
+
+def test_missing_files(place, fail):
+    content = write_boxes(place, {'plain.jpg': draw(96, 128)})
+    content['images'][0]['file_name'] = 'missing.jpg'
+    save_boxes(place, content)
+    message = fail('train.py', 'det.py', *BOXES)
+    assert message.startswith('FileNotFoundError')
+    assert 'boxes/images/missing.jpg' in message
+
+    option = 'train_dataloader.dataset.ann_file=other.json'
+    message = fail('train.py', 'det.py', *BOXES, option)
+    assert message.startswith('FileNotFoundError')
+    assert 'boxes/other.json' in message
+
+    message = fail('train.py', 'det.py', '--cfg-options', 'data_root=nowhere')
+    assert message.startswith('FileNotFoundError: train_dataloader')
+    assert 'nowhere' in message
+    message = fail('train.py', 'seg.py', '--cfg-options', 'data_root=nowhere')
+    assert message.startswith('FileNotFoundError: train_dataloader')
+    assert 'nowhere' in message
+
+    write_areas(place, [(64, 64, 'RGB')])
+    (place / 'areas/labels/0.png').unlink()
+    message = fail('train.py', 'seg.py', *AREAS)
+    assert message.startswith('FileNotFoundError')
+    assert 'areas/labels/0.png' in message
+
+
+def test_missing_checkpoints(place, fail):
+    write_boxes(place, {'plain.jpg': draw(96, 128)})
+    options = [
+        'model.backbone.init_cfg.type=Pretrained',
+        'model.backbone.init_cfg.prefix=backbone.',
+        'model.backbone.init_cfg.checkpoint=checkpoints/missing.pth',
+    ]
+    message = fail('train.py', 'det.py', *BOXES, *options)
+    assert message.startswith('FileNotFoundError')
+    assert 'checkpoints/missing.pth' in message
+    # A checkpoint, but not one of a classifier.
+    torch.save(dict(state_dict=dict(x=torch.zeros(1))), 'other.pth')
+    options[-1] = 'model.backbone.init_cfg.checkpoint=other.pth'
+    message = fail('train.py', 'det.py', *BOXES, *options)
+    assert 'backbone' in message
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_corrupt_files(workers, place, fail):
+    loader = [f'train_dataloader.num_workers={workers}']
+    write_boxes(place, {'plain.jpg': draw(96, 128)})
+    path = place / 'boxes/images/plain.jpg'
+    path.write_bytes(path.read_bytes()[:20])
+    message = fail('train.py', 'det.py', *BOXES, *loader)
+    assert 'boxes/images/plain.jpg' in message
+
+    write_areas(place, [(64, 64, 'RGB')])
+    path = place / 'areas/labels/0.png'
+    path.write_bytes(b'not a picture')
+    message = fail('train.py', 'seg.py', *AREAS, *loader)
+    assert 'areas/labels/0.png' in message
+    assert 'cannot identify' in message
+
+
+@pytest.mark.parametrize('height', [100, 3000])
+def test_one_pixel_wide_label_map(height, place, fail):
+    """mmseg takes it for a line, or scales the image to nothing."""
+    write_areas(place, [(64, 64, 'RGB'), (height, 1, 'RGB')])
+    message = fail('train.py', 'seg.py', *AREAS)
+    assert message.startswith('RuntimeError: areas/images/1.png')
+    assert f'{height} x 1 pixels' in message
+
+
+def test_wrong_number_of_classes(place, fail, run_tool):
+    write_boxes(place, {'plain.jpg': draw(96, 128)})
+    wrong = 'model.roi_head.mask_head.num_classes=3'
+    message = fail('train.py', 'det.py', *BOXES, wrong)
+    assert message.startswith('ValueError')
+    assert 'model.roi_head.mask_head.num_classes is 3' in message
+    assert 'CocoDataset has 1 classes: square' in message
+
+    write_areas(place, [(64, 64, 'RGB')] * 3)
+    wrong = 'model.decode_head.num_classes=3'
+    message = fail('train.py', 'seg.py', *AREAS, wrong)
+    assert 'model.decode_head.num_classes is 3' in message
+    assert 'BaseSegDataset has 2 classes: ground, square' in message
+    # Testing would go on, with scores of the wrong classes.
+    run_tool('train.py', 'seg.py', '--no-validate', *AREAS)
+    message = fail(
+        'test.py', 'seg.py', 'work_dirs/seg/iter_2.pth', *AREAS, wrong
+    )
+    assert 'model.decode_head.num_classes is 3' in message
+
+
+def test_label_that_is_no_class(place, fail):
+    write_areas(place, [(64, 64, 'RGB')])
+    label = np.zeros((64, 64), np.uint8)
+    label[:32] = 7
+    label[:16] = 255  # ignored
+    Image.fromarray(label).save(place / 'areas/labels/0.png')
+    message = fail('train.py', 'seg.py', *AREAS)
+    assert message.startswith('ValueError: areas/labels/0.png: ')
+    assert 'labels of 2 classes are 0 to 1' in message
+    assert message.endswith('there is 7')

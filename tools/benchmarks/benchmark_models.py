@@ -1,0 +1,401 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+"""Times ActiveMLP-Tiny against other networks of its size.
+
+Measures images per second and peak memory in inference and in training steps
+(forward, backward, AdamW), and on request (``--scaling``) how the time for one
+image grows with its size. The networks are classifiers with random weights
+and take turns. ``reference`` is ActiveMLP-Tiny in the formulation of the
+released models, on torchvision's deformable convolution.
+
+    python tools/benchmarks/benchmark_models.py --modes inference
+    python tools/benchmarks/benchmark_models.py --scaling 224 448 896
+    python tools/benchmarks/benchmark_models.py --device cuda --out results
+"""
+
+import argparse
+import importlib.util
+from functools import partial
+from pathlib import Path
+from typing import Callable, Dict, List
+
+import torch
+import torch.nn.functional as F
+from benchmark_utils import (
+    describe_run,
+    format_table,
+    measure,
+    peak_memory,
+    write_results,
+)
+from torch import Tensor, nn
+
+OURS = 'ActiveMLP-T'
+DTYPES = ('float32', 'bfloat16', 'float16')
+
+
+class Classifier(nn.Module):
+    """A backbone, global average pooling and a linear layer."""
+
+    def __init__(self, backbone: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(channels, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps images to logits."""
+        return self.head(self.backbone(x)[-1].mean(dim=(2, 3)))
+
+
+def activemlp(deploy: bool = False) -> nn.Module:
+    """Ours."""
+    from mmactive.models import ActiveMLP
+
+    backbone = ActiveMLP('tiny')
+    backbone.init_weights()
+    if deploy:
+        backbone.switch_to_deploy()
+    return Classifier(backbone, 512)
+
+
+def reference() -> nn.Module:
+    """ActiveMLP-Tiny as the released weights have it."""
+    path = Path(__file__).parents[2] / 'tests' / 'reference_activemlp.py'
+    spec = importlib.util.spec_from_file_location('reference_activemlp', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ReferenceActiveMLP('tiny')
+
+
+def from_torchvision(name: str) -> nn.Module:
+    """One of torchvision's classifiers."""
+    import torchvision
+
+    return getattr(torchvision.models, name)()
+
+
+def swin_of_mmpretrain() -> nn.Module:
+    """mmpretrain's Swin-T."""
+    from mmpretrain.models import SwinTransformer
+
+    return Classifier(SwinTransformer('tiny'), 768)
+
+
+def pvt_of_mmdet() -> nn.Module:
+    """mmdet's PVTv2-B2."""
+    from mmdet.models.backbones import PyramidVisionTransformerV2
+
+    backbone = PyramidVisionTransformerV2(
+        embed_dims=64, num_layers=[3, 4, 6, 3]
+    )
+    return Classifier(backbone, 512)
+
+
+def from_timm(name: str) -> nn.Module:
+    """One of timm's classifiers."""
+    import timm
+
+    return timm.create_model(name)
+
+
+MODELS: Dict[str, Callable[[], nn.Module]] = {
+    OURS: activemlp,
+    f'{OURS} (deploy)': partial(activemlp, deploy=True),
+    'reference': reference,
+    'Swin-T (torchvision)': partial(from_torchvision, 'swin_t'),
+    'Swin-T (mmpretrain)': swin_of_mmpretrain,
+    'Swin-T (timm)': partial(from_timm, 'swin_tiny_patch4_window7_224'),
+    'ConvNeXt-T (torchvision)': partial(from_torchvision, 'convnext_tiny'),
+    'ResNet-50 (torchvision)': partial(from_torchvision, 'resnet50'),
+    'PVTv2-B2 (mmdet)': pvt_of_mmdet,
+    'PVTv2-B2 (timm)': partial(from_timm, 'pvt_v2_b2'),
+}
+# Those that are compared over the resolution; timm's Swin has a fixed one.
+SCALING_MODELS = [OURS, 'reference', 'Swin-T (torchvision)']
+
+
+def build_models(names: List[str], args: argparse.Namespace) -> dict:
+    """Builds what can be imported, and compiled versions of it."""
+    models = {}
+    for name in names:
+        torch.manual_seed(0)
+        try:
+            model = MODELS[name]()
+        except ImportError as error:
+            print(f'without {name}: {error}')
+            continue
+        models[name] = model.to(args.device)
+    if args.compile:
+        for name, model in list(models.items()):
+            if name != 'reference':
+                models[f'{name} (compiled)'] = torch.compile(model)
+    return models
+
+
+def autocast(args: argparse.Namespace) -> torch.autocast:
+    """Returns the context that the forward passes run in."""
+    dtype = getattr(torch, args.dtype)
+    # Autocast warns of float32, even if it is not enabled.
+    enabled = dtype != torch.float32
+    return torch.autocast(
+        args.device, dtype if enabled else torch.bfloat16, enabled=enabled
+    )
+
+
+def inference_step(model, images, args) -> Callable[[], None]:
+    """Returns one pass over a batch of images."""
+
+    def step():
+        model.eval()
+        with torch.inference_mode(), autocast(args):
+            model(images)
+
+    return step
+
+
+def training_step(model, images, args) -> Callable[[], None]:
+    """Returns one step of training on a batch of images."""
+    target = torch.arange(len(images), device=images.device) % 1000
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
+
+    def step():
+        model.train()
+        with autocast(args):
+            loss = F.cross_entropy(model(images), target)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+STEPS = dict(inference=inference_step, training=training_step)
+
+
+def run_mode(mode: str, args: argparse.Namespace) -> List[dict]:
+    """Measures all models in inference or in training."""
+    names = [n for n in args.models if mode == 'inference' or 'depl' not in n]
+    models = build_models(names, args)
+    batch = args.batch_size or (8 if args.device == 'cpu' else 128)
+    images = torch.randn(batch, 3, args.resolution, args.resolution)
+    images = images.to(args.device)
+    steps = {n: STEPS[mode](m, images, args) for n, m in models.items()}
+    memory = {}
+    for name, step in steps.items():
+        step()  # what stays, as the optimizer's state, does not count
+        memory[name] = peak_memory(step, args.device)
+    seconds = measure(steps, args.device, args.rounds)
+    return [
+        dict(
+            measure=mode,
+            variant=name,
+            batch_size=batch,
+            resolution=args.resolution,
+            dtype=args.dtype,
+            seconds=seconds[name],
+            images_per_second=batch / seconds[name],
+            peak_bytes=memory[name],
+        )
+        for name in models
+    ]
+
+
+def run_scaling(args: argparse.Namespace) -> List[dict]:
+    """Measures the time for one image of growing size."""
+    models = build_models(SCALING_MODELS, args)
+    results = []
+    for resolution in args.scaling:
+        images = torch.randn(1, 3, resolution, resolution, device=args.device)
+        steps = {n: inference_step(m, images, args) for n, m in models.items()}
+        seconds = measure(steps, args.device, args.rounds)
+        results += [
+            dict(
+                measure='scaling',
+                variant=name,
+                batch_size=1,
+                resolution=resolution,
+                dtype=args.dtype,
+                seconds=seconds[name],
+            )
+            for name in models
+        ]
+        print(resolution, {n: round(s, 4) for n, s in seconds.items()})
+    return results
+
+
+def summarize(results: List[dict]) -> Dict[str, str]:
+    """Returns a table for each measure."""
+    tables = {}
+    for mode in STEPS:
+        chosen = {r['variant']: r for r in results if r['measure'] == mode}
+        if not chosen:
+            continue
+        base = chosen.get('reference')
+        header = ['model', 'images/s', '/ reference', 'peak MiB']
+        rows = [
+            [
+                name,
+                f'{result["images_per_second"]:.1f}',
+                f'{base["seconds"] / result["seconds"]:.2f}x' if base else '',
+                f'{result["peak_bytes"] / 2**20:.0f}',
+            ]
+            for name, result in chosen.items()
+        ]
+        tables[mode] = format_table(header, rows)
+    scaling = [r for r in results if r['measure'] == 'scaling']
+    if scaling:
+        variants = list(dict.fromkeys(r['variant'] for r in scaling))
+        times = {
+            (r['variant'], r['resolution']): r['seconds'] for r in scaling
+        }
+        resolutions = list(dict.fromkeys(r['resolution'] for r in scaling))
+        rows = [
+            [
+                f'{resolution}x{resolution}',
+                *(f'{times[v, resolution] * 1e3:.1f}' for v in variants),
+                *(
+                    f'{times[v, resolution] * 1e9 / resolution**2:.0f}'
+                    for v in variants
+                ),
+            ]
+            for resolution in resolutions
+        ]
+        header = ['image', *(f'{v}, ms' for v in variants)]
+        header += [f'{v}, ns/pixel' for v in variants]
+        tables['scaling'] = format_table(header, rows)
+    return tables
+
+
+def plot(path: Path, results: List[dict]) -> None:
+    """Draws images per second, and time over the size of an image."""
+    try:
+        import matplotlib
+    except ImportError:
+        print('no plot: matplotlib is not installed')
+        return
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+
+    measures = list(dict.fromkeys(r['measure'] for r in results))
+    figure, axes = plt.subplots(
+        1,
+        len(measures),
+        figsize=(5.5 * len(measures), 4),
+        squeeze=False,
+        layout='constrained',
+    )
+    for axis, name in zip(axes[0], measures):
+        chosen = [r for r in results if r['measure'] == name]
+        variants = list(dict.fromkeys(r['variant'] for r in chosen))
+        if name == 'scaling':
+            for variant in variants:
+                points = [r for r in chosen if r['variant'] == variant]
+                axis.plot(
+                    [r['resolution'] for r in points],
+                    [r['seconds'] for r in points],
+                    marker='o',
+                    label=variant,
+                )
+            sizes = [r['resolution'] for r in points]
+            least = min(r['seconds'] for r in chosen)
+            axis.plot(
+                sizes,
+                [least / 2 * (size / sizes[0]) ** 2 for size in sizes],
+                color='gray',
+                linestyle=':',
+                label='linear in H x W',
+            )
+            axis.set(
+                xscale='log',
+                yscale='log',
+                xlabel='height and width of the image',
+                ylabel='seconds per image',
+                title=f'inference, batch 1, {chosen[0]["dtype"]}',
+            )
+            axis.set_xticks(sizes, sizes)
+            axis.minorticks_off()
+            axis.grid(alpha=0.3)
+            axis.legend()
+            continue
+        speeds = [r['images_per_second'] for r in chosen]
+        colors = ['C0' if v.startswith(OURS) else 'C7' for v in variants]
+        bars = axis.barh(variants, speeds, color=colors)
+        axis.bar_label(bars, fmt='%.1f', padding=2, fontsize=8)
+        axis.invert_yaxis()
+        axis.margins(x=0.12)
+        axis.tick_params(axis='y', labelsize=8)
+        axis.set(
+            xlabel='images per second',
+            title='{measure}, batch {batch_size}, {resolution}x{resolution}, '
+            '{dtype}'.format(**chosen[0]),
+        )
+    figure.savefig(path, dpi=120)
+    print(f'wrote {path}')
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(
+        description='Times ActiveMLP-Tiny against networks of its size.',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    parser.add_argument('--threads', type=int, help='of the CPU')
+    parser.add_argument(
+        '--models', nargs='+', choices=MODELS, default=list(MODELS)
+    )
+    parser.add_argument(
+        '--modes', nargs='*', choices=STEPS, default=list(STEPS)
+    )
+    parser.add_argument(
+        '--batch-size', type=int, help='default: 8, on a GPU 128'
+    )
+    parser.add_argument('--resolution', type=int, default=224)
+    parser.add_argument(
+        '--dtype',
+        choices=DTYPES,
+        help='below float32 by autocast; default: float32, on a GPU bfloat16',
+    )
+    parser.add_argument(
+        '--compile', action='store_true', help='add models compiled by torch'
+    )
+    parser.add_argument(
+        '--scaling',
+        nargs='*',
+        type=int,
+        default=[],
+        metavar='SIZE',
+        help='heights and widths to time single images of',
+    )
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs', 'benchmark')
+    )
+    args = parser.parse_args()
+    args.dtype = args.dtype or (
+        'float32' if args.device == 'cpu' else 'bfloat16'
+    )
+    return args
+
+
+def main() -> None:
+    """Measures all models, prints tables, writes numbers and a plot."""
+    args = parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    run = describe_run(args.device)
+    print('\n'.join(f'{key}: {value}' for key, value in run.items()))
+
+    results = []
+    for mode in args.modes:
+        results += run_mode(mode, args)
+    if args.scaling:
+        results += run_scaling(args)
+    for name, table in summarize(results).items():
+        print(f'\n{name}\n{table}')
+    name = f'models_{args.device}'
+    write_results(args.out / f'{name}.json', run, results)
+    plot(args.out / f'{name}.png', results)
+
+
+if __name__ == '__main__':
+    main()

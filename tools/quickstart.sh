@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Trains and tests ActiveMLP-xTiny on scikit-learn's handwritten digits with
+# the tools that serve every other experiment. `make quickstart` calls it in
+# .venv; it needs nothing but the installed packages.
+#
+# A task that was interrupted goes on where it stopped, a finished one is not
+# run again. To start over, delete its folder in work_dirs.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Threads that wait must not spin: where other programs use the cores too, that
+# makes training ten times slower.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
+
+# Usage: run_task NAME LAST_CHECKPOINT [DRAW_OPTION...]
+run_task() {
+    local config="configs/digits/$1.py" work_dir="work_dirs/$1"
+    local checkpoint="$work_dir/$2"
+    shift 2
+    if [[ ! -f "$work_dir/predictions.png" ]]; then
+        python tools/train.py "$config" --resume
+        python tools/test.py "$config" "$checkpoint" \
+            --out "$work_dir/metrics.json" --out-item metrics
+        python tools/analysis_tools/draw_predictions.py "$config" \
+            "$checkpoint" "$work_dir/predictions.png" "$@"
+    fi
+    summary+="
+$config
+  metrics     $(cat "$work_dir/metrics.json")
+  checkpoint  $checkpoint
+  picture     $work_dir/predictions.png"
+}
+
+summary=''
+python tools/dataset_converters/digits.py data/digits
+run_task activemlp-xtiny_digits epoch_12.pth --num 48 --columns 12
+echo "$summary"

@@ -1,0 +1,176 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+"""Tests a classifier, a detector or a segmentor."""
+
+from argparse import Namespace
+
+from mmengine import fileio
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+from mmactive.utils.runner import (
+    build_runner,
+    check_checkpoint,
+    check_dataloader,
+    iter_datasets,
+    load_config,
+    make_parser,
+    set_dataloader_defaults,
+)
+
+
+def parse_args() -> Namespace:
+    """Parses the command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument(
+        '--out',
+        help='where to write predictions: classification and detection, a '
+        '.pkl file; segmentation, a folder of label maps',
+    )
+    parser.add_argument(
+        '--out-item',
+        choices=['pred', 'metrics'],
+        default='pred',
+        help='"metrics" writes the metrics to --out, a .json or .pkl file',
+    )
+    parser.add_argument(
+        '--show', action='store_true', help='show predictions in a window'
+    )
+    parser.add_argument(
+        '--show-dir',
+        help='folder of pictures of the predictions; detection puts it into '
+        'the work dir',
+    )
+    parser.add_argument(
+        '--wait-time',
+        type=float,
+        default=2,
+        help='seconds each window is shown',
+    )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="augment at test time by the config's tta_model and "
+        'tta_pipeline, or, but for segmentation, by flips',
+    )
+    args = parser.parse_args()
+    if args.out_item == 'metrics' and args.out is None:
+        parser.error('--out-item metrics needs --out')
+    return args
+
+
+def add_visualization(cfg: Config, args: Namespace) -> None:
+    """Makes the library's visualization hook draw every image.
+
+    Raises:
+        ValueError: If the config has no such hook.
+    """
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise ValueError(
+            '--show, --show-dir: default_hooks.visualization is required, but '
+            'the config has none'
+        )
+    hook.update(show=args.show, wait_time=args.wait_time, interval=1)
+    if cfg.default_scope == 'mmpretrain':
+        hook.update(enable=True, out_dir=args.show_dir)
+    elif cfg.default_scope == 'mmdet':
+        hook.update(draw=True, test_out_dir=args.show_dir)
+    else:
+        hook.update(draw=True)
+        if args.show_dir is not None:
+            cfg.visualizer.save_dir = args.show_dir
+
+
+def add_output(cfg: Config, out: str) -> None:
+    """Makes the evaluator write predictions, as the library's tool does.
+
+    Raises:
+        ValueError: If ``out`` is not a pickle file where one is written.
+    """
+    evaluators = cfg.test_evaluator
+    if not isinstance(evaluators, list):
+        evaluators = [evaluators]
+    if cfg.default_scope == 'mmseg':
+        for evaluator in evaluators:
+            evaluator.update(output_dir=out, keep_results=True)
+        return
+    if not out.endswith(('.pkl', '.pickle')):
+        raise ValueError(f'--out: expected a .pkl file, but got {out!r}')
+    dump = dict(mmpretrain='DumpResults', mmdet='DumpDetResults')
+    cfg.test_evaluator = [
+        *evaluators,
+        dict(type=dump[cfg.default_scope], out_file_path=out),
+    ]
+
+
+def add_tta(cfg: Config) -> None:
+    """Wraps the model for test-time augmentation.
+
+    Uses the config's ``tta_model`` and ``tta_pipeline``. Classification and
+    detection fall back to horizontal flips.
+
+    Raises:
+        ValueError: If the config of a segmentor lacks them.
+    """
+    dataset = next(iter_datasets(cfg.test_dataloader.dataset))
+    if cfg.default_scope == 'mmseg':
+        for key in ('tta_model', 'tta_pipeline'):
+            if key not in cfg:
+                raise ValueError(
+                    f'--tta: {key} is required, but the config has none'
+                )
+    elif cfg.default_scope == 'mmdet':
+        nms = dict(type='nms', iou_threshold=0.5)
+        cfg.setdefault(
+            'tta_model',
+            dict(type='DetTTAModel', tta_cfg=dict(nms=nms, max_per_img=100)),
+        )
+        # Boxes are flipped back by what the last two keys say.
+        keys = ('img_id', 'img_path', 'ori_shape', 'img_shape')
+        keys += ('scale_factor', 'flip', 'flip_direction')
+        pack = dict(type='PackDetInputs', meta_keys=keys)
+        cfg.setdefault('tta_pipeline', flip_pipeline(dataset.pipeline, pack))
+    else:
+        cfg.setdefault('tta_model', dict(type='AverageClsScoreTTA'))
+        pack = dataset.pipeline[-1]
+        cfg.setdefault('tta_pipeline', flip_pipeline(dataset.pipeline, pack))
+    dataset.pipeline = cfg.tta_pipeline
+    cfg.model = dict(cfg.tta_model, module=cfg.model)
+    # A checkpoint holds the averaged weights as the model's. mmpretrain's hook
+    # would put its own, never loaded into the wrapped model, in their place.
+    cfg.custom_hooks = [
+        hook
+        for hook in cfg.get('custom_hooks') or []
+        if hook['type'] != 'EMAHook'
+    ]
+
+
+def flip_pipeline(pipeline: list, pack: dict) -> list:
+    """Makes a test pipeline yield each image flipped and as it is."""
+    flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+    views = dict(type='TestTimeAug', transforms=[flips, [pack]])
+    return [*pipeline[:-1], views]
+
+
+def main() -> None:
+    """Runs the command."""
+    args = parse_args()
+    check_checkpoint('checkpoint', args.checkpoint)
+    cfg = load_config(args)
+    check_dataloader(cfg, 'test_dataloader')
+    cfg.load_from = args.checkpoint
+    set_dataloader_defaults(cfg)
+    if args.show or args.show_dir is not None:
+        add_visualization(cfg, args)
+    if args.tta:
+        add_tta(cfg)
+    if args.out is not None and args.out_item == 'pred':
+        add_output(cfg, args.out)
+    metrics = build_runner(cfg).test()
+    if args.out_item == 'metrics' and is_main_process():
+        fileio.dump(metrics, args.out)
+
+
+if __name__ == '__main__':
+    main()

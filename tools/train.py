@@ -1,0 +1,108 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+"""Trains a classifier, a detector or a segmentor."""
+
+from argparse import Namespace
+
+from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
+
+from mmactive.utils.runner import (
+    build_runner,
+    check_checkpoint,
+    check_dataloader,
+    load_config,
+    make_parser,
+    set_dataloader_defaults,
+)
+
+
+def parse_args() -> Namespace:
+    """Parses the command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint, without one (or with "auto") from the '
+        'latest one in the work dir, if there is one',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='train in mixed precision'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the actual total batch size',
+    )
+    parser.add_argument(
+        '--no-validate', action='store_true', help='do not validate'
+    )
+    parser.add_argument(
+        '--no-pin-memory',
+        dest='pin_memory',
+        action='store_const',
+        const=False,
+        help='do not pin the memory of batches',
+    )
+    parser.add_argument(
+        '--no-persistent-workers',
+        dest='persistent_workers',
+        action='store_const',
+        const=False,
+        help='start the loading processes anew in each epoch',
+    )
+    return parser.parse_args()
+
+
+def merge_args(cfg: Config, args: Namespace) -> None:
+    """Merges the arguments of training into the config.
+
+    Raises:
+        ValueError: If an argument asks for what the config cannot do.
+    """
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+        if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
+            raise ValueError(
+                '--amp: optim_wrapper.type must be OptimWrapper or '
+                f'AmpOptimWrapper, but the config has {wrapper}'
+            )
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise ValueError(
+                '--auto-scale-lr: auto_scale_lr.base_batch_size is required, '
+                'but the config has none'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.resume == 'auto':
+        # Without a checkpoint, `load_from` is still where training starts.
+        if find_latest_checkpoint(cfg.work_dir) is not None:
+            cfg.resume = True
+            cfg.load_from = None
+    elif args.resume is not None:
+        check_checkpoint('--resume', args.resume)
+        cfg.resume = True
+        cfg.load_from = args.resume
+    set_dataloader_defaults(cfg, args.pin_memory, args.persistent_workers)
+
+
+def main() -> None:
+    """Runs the command."""
+    args = parse_args()
+    cfg = load_config(args)
+    check_dataloader(cfg, 'train_dataloader')
+    merge_args(cfg, args)
+    if cfg.get('load_from'):
+        check_checkpoint('load_from', cfg.load_from)
+    if cfg.get('val_dataloader'):
+        check_dataloader(cfg, 'val_dataloader')
+    build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
