@@ -6,6 +6,7 @@ work with the configs of all three; ``default_scope`` tells the task.
 """
 
 import atexit
+import gc
 import os
 import os.path as osp
 import warnings
@@ -259,11 +260,12 @@ def _adapt_to_cpu(cfg: Config) -> None:
     dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
     timeout = dist_cfg.get('timeout')
     if not distributed.is_initialized():
+        # Imported later, it keeps the group alive: as default of arguments.
+
         distributed.init_process_group(
             'gloo', timeout=timeout and timedelta(seconds=timeout)
         )
-        # Its threads would abort a process that ends while they run.
-        atexit.register(distributed.destroy_process_group)
+        atexit.register(_destroy_process_group)
     wrapper = cfg.get('model_wrapper_cfg') or dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
@@ -271,6 +273,16 @@ def _adapt_to_cpu(cfg: Config) -> None:
     )
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
     _revert_sync_batchnorm(cfg.model)
+
+
+def _destroy_process_group() -> None:
+    """Ends the threads of gloo.
+
+    One that still frees a tensor while Python shuts down aborts the process.
+    They end with the last reference to the group, and the model has one.
+    """
+    gc.collect()
+    distributed.destroy_process_group()
 
 
 def _revert_sync_batchnorm(cfg: Any) -> None:

@@ -55,6 +55,30 @@ def test_two_processes_equal_one(workspace, run_tool, start_process, tools):
     assert contents[0] == contents[1]
 
 
+def test_no_thread_outlives_the_run(workspace, start_process):
+    """A thread of gloo's that runs during shut-down aborts the process."""
+    (workspace / 'report.py').write_text(
+        'import atexit, os\n'
+        'def report():\n'
+        "    threads = len(os.listdir('/proc/self/task'))\n"
+        "    os.write(1, b'%d thread\\n' % threads)\n"
+        'atexit.register(report)\n'
+    )
+    imports = "custom_imports = dict(imports=['mmactive', 'report'])\n"
+    with open('classifier.py', 'a') as file:
+        file.write(imports)
+    output = start_process(
+        *(TOOLS / 'dist_train.sh', 'classifier.py', 2, '--work-dir', 'two'),
+        PYTHONPATH=str(workspace),
+    )
+    assert output.count('1 thread\n') == 2
+    output = start_process(
+        *(TOOLS / 'dist_test.sh', 'classifier.py', 'two/epoch_1.pth', 2),
+        PYTHONPATH=str(workspace),
+    )
+    assert output.count('1 thread\n') == 2
+
+
 def test_sync_batchnorm_and_amp(workspace, start_process):
     """What mmseg's configs have and a CPU has not."""
     text = (workspace / 'segmentor.py').read_text()

@@ -74,14 +74,14 @@ def from_torchvision(name: str) -> nn.Module:
 
 
 def swin_of_mmpretrain() -> nn.Module:
-    """mmpretrain's Swin-T."""
+    """Mmpretrain's Swin-T."""
     from mmpretrain.models import SwinTransformer
 
     return Classifier(SwinTransformer('tiny'), 768)
 
 
 def pvt_of_mmdet() -> nn.Module:
-    """mmdet's PVTv2-B2."""
+    """Mmdet's PVTv2-B2."""
     from mmdet.models.backbones import PyramidVisionTransformerV2
 
     backbone = PyramidVisionTransformerV2(

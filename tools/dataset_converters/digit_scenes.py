@@ -36,7 +36,7 @@ DIGIT_SIZE = (36, 76)
 MIN_VISIBLE = 0.6
 """Least part of a digit's strokes that later digits leave visible."""
 MIN_CONTRAST = 80
-"""Least amount of luma (0 to 255) by which a digit outshines its background."""
+"""Least amount of luma (of 255) by which a digit outshines the background."""
 
 SPLITS = dict(train=('train2017', 'training'), val=('val2017', 'validation'))
 """Names of the splits in COCO and in ADE20K."""
