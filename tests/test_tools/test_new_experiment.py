@@ -8,6 +8,7 @@ by options that are added to the page's commands.
 import json
 import re
 import shlex
+import sys
 
 import numpy as np
 import pytest
@@ -71,7 +72,8 @@ def write_fields(folder):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder as the page has it, with data and ImageNet checkpoints."""
-    (tmp_path / 'tools').symlink_to(ROOT / 'tools')
+    for name in ('tools', 'configs'):
+        (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / 'checkpoints').mkdir()
     torch.manual_seed(0)
     for arch in ('xtiny', 'small'):
@@ -193,12 +195,12 @@ def test_snippets(place, monkeypatch, run_tool, start_process):
             if tool == 'dist_train.sh':
                 start_process(*words)
             elif tool.startswith('dataset_converters'):
-                start_process('python', *words)
+                start_process(sys.executable, *words)
             else:
                 run_tool(tool, *words[1:])
             rename_last(place / 'work_dirs')
             commands += 1
-    assert commands == 14
+    assert commands == 15
     check_results(place / 'work_dirs')
 
 

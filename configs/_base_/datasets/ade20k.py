@@ -3,8 +3,9 @@ _base_ = ['mmseg::_base_/datasets/ade20k.py']
 # Multi-scale inference scales the size of single-scale inference, as Swin's.
 # The base scales images as they are stored.
 tta_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=None),
+    dict(_scope_='mmseg', type='LoadImageFromFile', backend_args=None),
     dict(
+        _scope_='mmseg',
         type='TestTimeAug',
         transforms=[
             [

@@ -1,4 +1,5 @@
 model = dict(
+    _scope_='mmpretrain',  # also for those who inherit from elsewhere
     type='ImageClassifier',
     backbone=dict(
         type='mmactive.ActiveMLP',

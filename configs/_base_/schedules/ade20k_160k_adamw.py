@@ -14,7 +14,12 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(
-        type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500
+        _scope_='mmseg',
+        type='LinearLR',
+        start_factor=1e-6,
+        by_epoch=False,
+        begin=0,
+        end=1500,
     ),
     dict(_base_.param_scheduler[0], power=1.0, eta_min=0.0, begin=1500),
 ]

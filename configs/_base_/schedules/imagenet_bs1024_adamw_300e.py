@@ -10,5 +10,10 @@ optim_wrapper = dict(
 
 # Decay 0.99996; the accuracy that the paper reports is the average's.
 custom_hooks = [
-    dict(type='EMAHook', momentum=1 - 0.99996, priority='ABOVE_NORMAL')
+    dict(
+        _scope_='mmpretrain',
+        type='EMAHook',
+        momentum=1 - 0.99996,
+        priority='ABOVE_NORMAL',
+    )
 ]
