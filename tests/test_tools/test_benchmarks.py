@@ -45,7 +45,7 @@ def test_operator(tmp_path, start_process):
         measure: {r['variant'] for r in results if r['measure'] == measure}
         for measure in {r['measure'] for r in results}
     }
-    layer = {'mmactive', 'torchvision', 'mmcv'}
+    layer = {'mmactive', 'torchvision', 'mmcv', 'linear'}
     gather = {'mmactive', 'grid_sample', 'gather+lerp', 'copy', 'copies'}
     assert variants == {
         'layer forward': layer,

@@ -14,6 +14,7 @@ released models, on torchvision's deformable convolution.
 
 import argparse
 import importlib.util
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List
@@ -382,6 +383,7 @@ def main() -> None:
     args = parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
+    logging.disable(logging.INFO)  # what mmengine says of each weight
     run = describe_run(args.device)
     print('\n'.join(f'{key}: {value}' for key, value in run.items()))
 

@@ -5,7 +5,9 @@ For shapes of ActiveMLP's stages it measures
 
 - ``layer``: the operator and the linear layer behind it, as in one branch of
   the token mixer, against deformable convolutions that hold the linear layer
-  as their 1x1 kernel (torchvision's is how the released models run),
+  as their 1x1 kernel (torchvision's is how the released models run). The
+  linear layer alone (``linear``) bounds what any operator can reach: ``bound``
+  is torchvision's time over its,
 - ``gather``: the operator alone, against other ways to sample, against a copy
   of the bytes that have to move (``copy``) and against copies of its tensors
   one by one (``copies``): input and offset in, output out,
@@ -96,6 +98,10 @@ class Case:
         """The operator, then the linear layer."""
         output = axial_deform_gather(self.input, self.offset, self.dim)
         return F.linear(output, self.weight, self.bias)
+
+    def linear(self) -> Tensor:
+        """The linear layer alone."""
+        return F.linear(self.input, self.weight, self.bias)
 
     def torchvision_layer(self) -> Tensor:
         """A 1x1 deformable convolution with one offset group a channel."""
@@ -252,7 +258,10 @@ def run_case(case: Case, args: argparse.Namespace) -> List[dict]:
 
         def with_backward(function, layer=layer):
             inputs = case.tensors(layer)
-            return lambda: torch.autograd.grad(function(), inputs, case.grad)
+            # The linear layer alone has no use for the offsets.
+            return lambda: torch.autograd.grad(
+                function(), inputs, case.grad, allow_unused=True
+            )
 
         def backward_only(function, layer=layer):
             inputs, output = case.tensors(layer), function()
@@ -272,7 +281,9 @@ def run_case(case: Case, args: argparse.Namespace) -> List[dict]:
                 name: peak_memory(f, args.device)
                 for name, f in functions.items()
             }
-            if not layer:
+            if layer:
+                functions['linear'] = wrap(case.linear)
+            else:
                 backward = mode == 'backward'
                 functions['copy'] = case.copy(backward)
                 functions['copies'] = case.copies(backward)
@@ -299,9 +310,13 @@ def summarize(results: List[dict]) -> Dict[str, str]:
         if not chosen:
             continue
         names = list(dict.fromkeys(r['variant'] for r in chosen))
-        peers = [n for n in names if n not in ('mmactive', 'copy', 'copies')]
+        yardsticks = ('linear', 'copy', 'copies')
+        peers = [n for n in names if n not in ('mmactive', *yardsticks)]
         header = ['N x H x W x C, S, dim, dtype', 'ms', 'MiB']
         header += [f'{peer}, MiB' for peer in peers]
+        bounded = {'linear', 'torchvision'} <= set(names)
+        if bounded:
+            header.append('bound')
         if 'copies' in names:
             header += ['/ copies', 'of copy']
         rows = []
@@ -317,6 +332,12 @@ def summarize(results: List[dict]) -> Dict[str, str]:
                 ratio = group[peer]['seconds'] / ours['seconds']
                 memory = group[peer]['peak_bytes'] / 2**20
                 row.append(f'{ratio:.1f}x, {memory:.1f}')
+            if bounded:
+                ratio = (
+                    group['torchvision']['seconds']
+                    / group['linear']['seconds']
+                )
+                row.append(f'{ratio:.1f}x')
             if 'copies' in names:
                 ratio = ours['seconds'] / group['copies']['seconds']
                 fraction = group['copy']['seconds'] / ours['seconds']
