@@ -31,12 +31,16 @@ SIZE = 128
 """Height and width of a scene in pixels."""
 NUM_DIGITS = (3, 5)
 """Least and largest number of digits in a scene."""
-DIGIT_SIZE = (36, 76)
+DIGIT_SIZE = (36, 64)
 """Least and largest height and width of a digit with its margin, in pixels."""
 MIN_VISIBLE = 0.6
 """Least part of a digit's strokes that later digits leave visible."""
 MIN_CONTRAST = 80
-"""Least amount of luma (of 255) by which a digit outshines the background."""
+"""Least amount of luma (of 255) by which a digit outshines its ground."""
+MAX_GROUND = 160
+"""Largest mean luma of what a digit is drawn on. Nothing outshines more."""
+LUMA = np.array([0.299, 0.587, 0.114])
+"""Weights of red, green and blue in luma."""
 
 SPLITS = dict(train=('train2017', 'training'), val=('val2017', 'validation'))
 """Names of the splits in COCO and in ADE20K."""
@@ -90,23 +94,21 @@ class SceneComposer:
             self.inks[index], (size, size), interpolation=cv2.INTER_CUBIC
         )
         # Makes the edge of the stroke as sharp as its new size allows.
-        ink = np.clip((ink - 0.5) * size / 20 + 0.5, 0, 1)
+        ink = np.clip((ink - 0.4) * size / 20 + 0.5, 0, 1)
         return ink, int(self.labels[index])
 
-    def colour(self, background: np.ndarray) -> np.ndarray:
-        """Draws a colour that can be seen on a background.
+    def colour(self, ground: float) -> np.ndarray:
+        """Draws a colour that can be seen.
 
         Args:
-            background (np.ndarray): RGB of shape (..., 3).
+            ground (float): Mean luma of what is below, at most MAX_GROUND.
 
         Returns:
             np.ndarray: RGB of shape (3, ), 0 to 255.
         """
-        luma = np.array([0.299, 0.587, 0.114])
-        ground = (background @ luma).mean()
         while True:
             colour = self.rng.uniform(0, 255, 3)
-            if colour @ luma - ground >= MIN_CONTRAST:
+            if colour @ LUMA - ground >= MIN_CONTRAST:
                 return colour
 
     def compose(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -132,7 +134,10 @@ class SceneComposer:
             visible = masks & ~mask
             if (visible.sum((1, 2)) < np.multiply(areas, MIN_VISIBLE)).any():
                 continue
-            colour = self.colour(scene[window])
+            ground = (scene[window] @ LUMA).mean()
+            if ground > MAX_GROUND:
+                continue
+            colour = self.colour(ground)
             scene[window] += ink[..., None] * (colour - scene[window])
             masks = np.concatenate([visible, mask[None]])
             areas.append(mask.sum())
@@ -236,7 +241,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('out_dir', type=Path, help='directory to write')
     parser.add_argument(
-        '--train', type=int, default=600, help='number of scenes to train on'
+        '--train', type=int, default=2000, help='number of scenes to train on'
     )
     parser.add_argument(
         '--val', type=int, default=100, help='number of scenes to evaluate on'
