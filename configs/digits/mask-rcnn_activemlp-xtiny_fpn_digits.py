@@ -2,7 +2,7 @@
 # the classifier that activemlp-xtiny_digits.py trains.
 _base_ = '../coco/mask-rcnn_activemlp-xtiny_fpn_1x_coco.py'
 
-pretrained = 'work_dirs/activemlp-xtiny_digits/epoch_12.pth'
+pretrained = 'work_dirs/activemlp-xtiny_digits/epoch_10.pth'
 # Neck and heads are narrow, and proposals few, for the sake of two CPU cores.
 # Batch norm lets them learn faster.
 norm_cfg = dict(type='BN')
@@ -15,7 +15,7 @@ model = dict(
     rpn_head=dict(
         in_channels=96,
         feat_channels=96,
-        # Digits are 36 to 76 pixels high.
+        # Digits are 29 to 51 pixels high.
         anchor_generator=dict(scales=[6], strides=[4, 8, 16, 32]),
     ),
     roi_head=dict(
@@ -36,7 +36,7 @@ model = dict(
     ),
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=200, max_per_img=100),
-        rcnn=dict(sampler=dict(num=32)),
+        rcnn=dict(sampler=dict(num=32, pos_fraction=0.5)),
     ),
     test_cfg=dict(
         rpn=dict(nms_pre=200, max_per_img=50),
@@ -91,9 +91,9 @@ val_evaluator = dict(ann_file=data_root + 'annotations/instances_val2017.json')
 test_evaluator = val_evaluator
 
 max_epochs = 2
-optim_wrapper = dict(optimizer=dict(lr=5e-4, fused=True))
+optim_wrapper = dict(optimizer=dict(lr=1e-3, fused=True))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=100),
     dict(
         type='CosineAnnealingLR',
         T_max=max_epochs,
@@ -105,6 +105,6 @@ param_scheduler = [
 train_cfg = dict(max_epochs=max_epochs)
 auto_scale_lr = dict(base_batch_size=4)
 default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(max_keep_ckpts=2)
+    logger=dict(interval=50), checkpoint=dict(max_keep_ckpts=2)
 )
 randomness = dict(seed=0)
