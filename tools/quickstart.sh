@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Trains and tests ActiveMLP-xTiny on scikit-learn's handwritten digits with
-# the tools that serve every other experiment. `make quickstart` calls it in
-# .venv; it needs nothing but the installed packages.
+# the tools that serve every other experiment: first to classify them, then,
+# from that classifier, to detect and to segment them in scenes of several.
+# `make quickstart` calls it in .venv; it needs nothing but the installed
+# packages.
 #
 # A task that was interrupted goes on where it stopped, a finished one is not
 # run again. To start over, delete its folder in work_dirs.
@@ -33,5 +35,8 @@ $config
 
 summary=''
 python tools/dataset_converters/digits.py data/digits
-run_task activemlp-xtiny_digits epoch_12.pth --num 48 --columns 12
+python tools/dataset_converters/digit_scenes.py data/digit_scenes
+run_task activemlp-xtiny_digits epoch_10.pth --num 48 --columns 12
+run_task mask-rcnn_activemlp-xtiny_fpn_digits epoch_2.pth
+run_task fpn_activemlp-xtiny_digits iter_1600.pth
 echo "$summary"
