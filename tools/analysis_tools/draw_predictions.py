@@ -32,6 +32,8 @@ from mmactive.utils.runner import (
 
 MIN_SIZE = 384
 """Shorter side in pixels to which images are enlarged for drawing on them."""
+MIN_SCORE = 0.5
+"""Least score of the detections that are drawn."""
 
 
 def parse_args() -> Namespace:
@@ -104,10 +106,17 @@ def draw_pair(visualizer: Visualizer, sample: BaseDataElement) -> np.ndarray:
     factor = max(1, round(MIN_SIZE / min(image.shape[:2])))
     size = (image.shape[1] * factor, image.shape[0] * factor)
     image = mmcv.imresize(image, size, interpolation='bicubic')
+    options = {}
+    if 'pred_instances' in sample:
+        options.update(pred_score_thr=MIN_SCORE)
     with TemporaryDirectory() as folder:
         out_file = f'{folder}/pair.png'
         visualizer.add_datasample(
-            'pair', image, enlarge(sample, factor), out_file=out_file
+            'pair',
+            image,
+            enlarge(sample, factor),
+            out_file=out_file,
+            **options,
         )
         return mmcv.imread(out_file, channel_order='rgb')
 
