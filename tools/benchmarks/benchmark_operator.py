@@ -387,7 +387,7 @@ def plot(path: Path, results: List[dict]) -> None:
         axis.axhline(1, color='black', linewidth=1)
         axis.set(yscale='log', title=name, ylabel='time / mmactive')
         axis.margins(y=0.2)
-        axis.legend(fontsize=7, ncol=3, loc='upper right')
+        axis.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, 0.5))
     axes[-1, 0].set_xticks(
         range(len(cases)),
         [case.replace(', ', '\n', 1) for case in cases],
