@@ -137,7 +137,7 @@ def test_mask_rcnn(place, run_tool):
     assert metrics['coco/bbox_mAP'] > 0.8
     assert metrics['coco/bbox_mAP_50'] > 0.95
     assert metrics['coco/segm_mAP'] > 0.7
-    assert metrics['coco/segm_mAP_50'] > 0.95
+    assert metrics['coco/segm_mAP_50'] > 0.9
 
 
 @pytest.mark.slow
