@@ -84,7 +84,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-max_iters = 1500
+max_iters = 1600
 optim_wrapper = dict(optimizer=dict(lr=1e-3, fused=True))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
@@ -93,7 +93,7 @@ param_scheduler = [
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 auto_scale_lr = dict(base_batch_size=4)
 default_hooks = dict(
-    logger=dict(interval=50), checkpoint=dict(interval=250, max_keep_ckpts=2)
+    logger=dict(interval=50), checkpoint=dict(interval=200, max_keep_ckpts=2)
 )
 randomness = dict(seed=0)
 # Leaves the image visible below what is drawn on it.
