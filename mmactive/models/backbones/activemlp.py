@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmactive.registry import MODELS
 
-from ..layers import MLP
+from ..layers import MLP, Linear
 
 
 def _conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class ActiveMLPBlock(BaseModule):
         if offset_dims > 0:
             self.offset_layer = nn.Sequential(
                 build_norm_layer(norm_cfg, embed_dims)[1],
-                nn.Linear(embed_dims, offset_dims),
+                Linear(embed_dims, offset_dims),
             )
         self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
         self.mixer = MODELS.build(dict(mixer, embed_dims=embed_dims))

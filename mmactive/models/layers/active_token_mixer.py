@@ -3,11 +3,12 @@ from typing import Optional
 
 import torch
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmactive.ops import axial_deform_gather
 from mmactive.registry import MODELS
 
+from .linear import Linear
 from .mlp import MLP
 
 
@@ -51,16 +52,16 @@ class ActiveTokenMixer(BaseModule):
         ),
     ) -> None:
         super().__init__(init_cfg)
-        self.fc_w = nn.Linear(embed_dims, embed_dims)
-        self.fc_h = nn.Linear(embed_dims, embed_dims)
-        self.fc_c = nn.Linear(embed_dims, embed_dims, bias=False)
+        self.fc_w = Linear(embed_dims, embed_dims)
+        self.fc_h = Linear(embed_dims, embed_dims)
+        self.fc_c = Linear(embed_dims, embed_dims, bias=False)
         self.fusion = MLP(
             embed_dims,
             int(embed_dims * fusion_ratio),
             3 * embed_dims,
             act_cfg=act_cfg,
         )
-        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.proj = Linear(embed_dims, embed_dims)
         self.deploy = False
 
     def switch_to_deploy(self) -> None:

@@ -3,7 +3,9 @@ from typing import Optional
 
 from mmcv.cnn import build_activation_layer
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor
+
+from .linear import Linear
 
 
 class MLP(BaseModule):
@@ -29,9 +31,9 @@ class MLP(BaseModule):
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.fc1 = nn.Linear(in_dims, hidden_dims)
+        self.fc1 = Linear(in_dims, hidden_dims)
         self.act = build_activation_layer(act_cfg)
-        self.fc2 = nn.Linear(hidden_dims, out_dims or in_dims)
+        self.fc2 = Linear(hidden_dims, out_dims or in_dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., in_dims) to (..., out_dims)."""
