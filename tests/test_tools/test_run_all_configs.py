@@ -2,6 +2,7 @@
 """Every config trains for an iteration and tests an image of COCO."""
 
 import re
+import sys
 
 import pytest
 
@@ -23,7 +24,7 @@ SUBSET = (
 
 def run_all(patterns, data_folder, start_process):
     out = start_process(
-        'python', TOOL, *patterns, '--data', data_folder, '--jobs', 2
+        sys.executable, TOOL, *patterns, '--data', data_folder, '--jobs', 2
     )
     rows = re.findall(r'^\| (\S+\.py) \| (\S+) \|.*\| passed \|', out, re.M)
     assert f'{len(rows)} of {len(rows)} passed' in out
@@ -50,5 +51,5 @@ def test_all(data_folder, start_process):
 
 
 def test_missing_data(tmp_path, start_process):
-    out = start_process('python', TOOL, '--data', tmp_path, returncode=2)
+    out = start_process(sys.executable, TOOL, '--data', tmp_path, returncode=2)
     assert f'--data: there is no folder {tmp_path}/coco128' in out

@@ -16,7 +16,14 @@ from typing import List
 
 import torch
 import torch.nn.functional as F
-from benchmark_utils import describe_run, format_table, write_results
+from benchmark_utils import (
+    describe_run,
+    format_table,
+    import_pyplot,
+    make_parser,
+    save_figure,
+    write_results,
+)
 from torch import Tensor, nn
 
 from mmactive.models import ActiveMLP
@@ -93,13 +100,9 @@ def measure_errors(
 
 def plot(path: Path, results: List[dict]) -> None:
     """Draws the errors over the size of the offsets."""
-    try:
-        import matplotlib
-    except ImportError:
-        print('no plot: matplotlib is not installed')
+    plt = import_pyplot()
+    if plt is None:
         return
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
 
     panels = list(
         dict.fromkeys((r['resolution'], r['dtype']) for r in results)
@@ -139,17 +142,12 @@ def plot(path: Path, results: List[dict]) -> None:
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel('relative error')
     axes[0, -1].legend(fontsize=6)
-    figure.savefig(path, dpi=120)
-    print(f'wrote {path}')
+    save_figure(figure, path)
 
 
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description='Measures what mixed precision costs in accuracy.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    parser = make_parser('Measures what mixed precision costs in accuracy.')
     parser.add_argument(
         '--resolutions',
         nargs='+',
@@ -169,9 +167,6 @@ def parse_args() -> argparse.Namespace:
         default=[1.0, 8.0, 64.0],
         metavar='TOKENS',
     )
-    parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs', 'benchmark')
-    )
     return parser.parse_args()
 
 
@@ -179,7 +174,6 @@ def main() -> None:
     """Measures all cases, prints a table, writes numbers and a plot."""
     args = parse_args()
     run = describe_run(args.device)
-    print('\n'.join(f'{key}: {value}' for key, value in run.items()))
     model = build_model(args.device)
     results = []
     for resolution in args.resolutions:

@@ -24,8 +24,11 @@ import torch.nn.functional as F
 from benchmark_utils import (
     describe_run,
     format_table,
+    import_pyplot,
+    make_parser,
     measure,
     peak_memory,
+    save_figure,
     write_results,
 )
 from torch import Tensor, nn
@@ -75,14 +78,14 @@ def from_torchvision(name: str) -> nn.Module:
 
 
 def swin_of_mmpretrain() -> nn.Module:
-    """Mmpretrain's Swin-T."""
+    """Builds mmpretrain's Swin-T."""
     from mmpretrain.models import SwinTransformer
 
     return Classifier(SwinTransformer('tiny'), 768)
 
 
 def pvt_of_mmdet() -> nn.Module:
-    """Mmdet's PVTv2-B2."""
+    """Builds mmdet's PVTv2-B2."""
     from mmdet.models.backbones import PyramidVisionTransformerV2
 
     backbone = PyramidVisionTransformerV2(
@@ -268,13 +271,9 @@ def summarize(results: List[dict]) -> Dict[str, str]:
 
 def plot(path: Path, results: List[dict]) -> None:
     """Draws images per second, and time over the size of an image."""
-    try:
-        import matplotlib
-    except ImportError:
-        print('no plot: matplotlib is not installed')
+    plt = import_pyplot()
+    if plt is None:
         return
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
 
     measures = list(dict.fromkeys(r['measure'] for r in results))
     figure, axes = plt.subplots(
@@ -329,17 +328,12 @@ def plot(path: Path, results: List[dict]) -> None:
             title='{measure}, batch {batch_size}, {resolution}x{resolution}, '
             '{dtype}'.format(**chosen[0]),
         )
-    figure.savefig(path, dpi=120)
-    print(f'wrote {path}')
+    save_figure(figure, path)
 
 
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description='Times ActiveMLP-Tiny against networks of its size.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    parser = make_parser('Times ActiveMLP-Tiny against networks of its size.')
     parser.add_argument('--threads', type=int, help='of the CPU')
     parser.add_argument(
         '--models', nargs='+', choices=MODELS, default=list(MODELS)
@@ -368,9 +362,6 @@ def parse_args() -> argparse.Namespace:
         help='heights and widths to time single images of',
     )
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs', 'benchmark')
-    )
     args = parser.parse_args()
     args.dtype = args.dtype or (
         'float32' if args.device == 'cpu' else 'bfloat16'
@@ -385,7 +376,6 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     logging.disable(logging.INFO)  # what mmengine says of each weight
     run = describe_run(args.device)
-    print('\n'.join(f'{key}: {value}' for key, value in run.items()))
 
     results = []
     for mode in args.modes:

@@ -30,8 +30,11 @@ import torch.nn.functional as F
 from benchmark_utils import (
     describe_run,
     format_table,
+    import_pyplot,
+    make_parser,
     measure,
     peak_memory,
+    save_figure,
     write_results,
 )
 from torch import Tensor
@@ -349,13 +352,9 @@ def summarize(results: List[dict]) -> Dict[str, str]:
 
 def plot(path: Path, results: List[dict]) -> None:
     """Draws the times relative to the operator's."""
-    try:
-        import matplotlib
-    except ImportError:
-        print('no plot: matplotlib is not installed')
+    plt = import_pyplot()
+    if plt is None:
         return
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
 
     measures = [m for m in MEASURES if any(r['measure'] == m for r in results)]
     cases = list(dict.fromkeys(r['case'] for r in results))
@@ -393,17 +392,12 @@ def plot(path: Path, results: List[dict]) -> None:
         [case.replace(', ', '\n', 1) for case in cases],
         fontsize=7,
     )
-    figure.savefig(path, dpi=120)
-    print(f'wrote {path}')
+    save_figure(figure, path)
 
 
 def parse_args() -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description='Times the ATM operator against its alternatives.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    parser = make_parser('Times the ATM operator against its alternatives.')
     parser.add_argument('--threads', type=int, help='of the CPU')
     parser.add_argument('--arch', nargs='+', choices=DIMS, default=['tiny'])
     parser.add_argument('--stages', nargs='+', type=int, default=[1, 2, 3, 4])
@@ -425,9 +419,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--min-seconds', type=float, default=0.01, help='length of a round'
     )
-    parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs', 'benchmark')
-    )
     return parser.parse_args()
 
 
@@ -437,7 +428,6 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     run = describe_run(args.device)
-    print('\n'.join(f'{key}: {value}' for key, value in run.items()))
 
     results = []
     for arch, resolution, batch, dtype, stage, dim in itertools.product(

@@ -1,6 +1,7 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 """What the benchmarks of the operator and of the models have in common."""
 
+import argparse
 import datetime
 import importlib.metadata
 import json
@@ -11,7 +12,8 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
-from typing import Callable, Dict, List, Sequence
+from types import ModuleType
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -20,8 +22,21 @@ from torch.utils.benchmark import Timer
 PACKAGES = ('torch', 'torchvision', 'timm', 'mmcv', 'mmpretrain', 'mmdet')
 
 
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """Makes a parser with the arguments that all benchmarks share."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs', 'benchmark')
+    )
+    return parser
+
+
 def describe_run(device: str) -> dict:
-    """Says where, with what, when and how the numbers were taken."""
+    """Prints and returns where, with what, when and how numbers are taken."""
     versions = {'python': platform.python_version()}
     for package in ('mmactive', *PACKAGES):
         try:
@@ -47,6 +62,7 @@ def describe_run(device: str) -> dict:
         run['machine'] = (
             f'{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}'
         )
+    print('\n'.join(f'{key}: {value}' for key, value in run.items()))
     return run
 
 
@@ -149,3 +165,22 @@ def write_results(path: Path, run: dict, results: List[dict]) -> None:
     text = json.dumps(dict(run=run, results=results), indent=1)
     path.write_text(text + '\n')
     print(f'\nwrote {path}')
+
+
+def import_pyplot() -> Optional[ModuleType]:
+    """Returns ``matplotlib.pyplot`` for files, None if there is none."""
+    try:
+        import matplotlib
+    except ImportError:
+        print('no plot: matplotlib is not installed')
+        return None
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Writes a figure of matplotlib."""
+    figure.savefig(path, dpi=120)
+    print(f'wrote {path}')
