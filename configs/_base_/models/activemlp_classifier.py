@@ -1,5 +1,6 @@
+# The scope is for those who inherit by `mmactive::`, as all over here.
 model = dict(
-    _scope_='mmpretrain',  # also for those who inherit from elsewhere
+    _scope_='mmpretrain',
     type='ImageClassifier',
     backbone=dict(
         type='mmactive.ActiveMLP',
