@@ -123,6 +123,21 @@ def test_equals_the_reference_formulation(arch, size):
             torch.testing.assert_close(a, e, rtol=1e-5, atol=1e-5)
 
 
+@torch.no_grad()
+def test_norms_copy_nothing():
+    """Tokens lie in memory as they are indexed, in every block."""
+    backbone = ActiveMLP(SMALL, out_indices=(0, 1, 2, 3)).eval()
+    layouts = []
+    for module in backbone.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.register_forward_pre_hook(
+                lambda module, args: layouts.append(args[0].is_contiguous())
+            )
+    backbone(torch.randn(2, 3, 64, 96))
+    assert len(layouts) > 8
+    assert all(layouts)
+
+
 def test_gradients_equal_the_reference_formulation():
     arch = dict(SMALL, depths=[2, 2, 5, 2])
     reference = randomize(ReferenceActiveMLP(arch, dense=True)).double()

@@ -414,7 +414,9 @@ class ActiveMLP(BaseModule):
         # From here on tokens are (N, H, W, C).
         x = x.permute(0, 2, 3, 1)
         for i, stage in enumerate(self.stages):
-            x = stage(_conv(self.downsample_layers[i], x))
+            # Also in memory, or every norm would copy them. Only the stem's
+            # output is copied here: a convolution keeps its input's layout.
+            x = stage(_conv(self.downsample_layers[i], x).contiguous())
             if i in self.out_indices:
                 output = getattr(self, f'norm{i}')(x)
                 if self.gap:
