@@ -2,6 +2,7 @@
 from typing import Optional
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -113,18 +114,21 @@ class ActiveTokenMixer(BaseModule):
     def _forward_folded(self, w: Tensor, h: Tensor, x: Tensor) -> Tensor:
         """Applies one linear map per image to the recomposed tokens."""
         shape = x.shape
-        w, h, x = (tokens.flatten(1, 2) for tokens in (w, h, x))
         layers = self.fc_w, self.fc_h, self.fc_c
+        x = torch.cat((w, h, x), dim=-1).flatten(1, 2)  # (N, H * W, 3C)
         # The mean of a linear map is the linear map of the mean.
-        means = (tokens.mean(dim=1) for tokens in (w, h, x))
-        mean = sum(layer(mean) for layer, mean in zip(layers, means))
+        mean = F.linear(
+            x.mean(dim=1),
+            torch.cat([layer.weight for layer in layers], dim=1),
+            self.fc_w.bias + self.fc_h.bias,
+        )
         weights = self._fusion_weights(mean)
         map_w, map_h, map_c = (
-            (self.proj.weight @ (weight[:, :, None] * layer.weight)).mT
-            for layer, weight in zip(layers, weights)
+            self.proj.weight @ (weight[:, :, None] * layer.weight)
+            for weight, layer in zip(weights, layers)
         )
         bias = self.proj(
             weights[0] * self.fc_w.bias + weights[1] * self.fc_h.bias
         )
-        output = torch.baddbmm(bias[:, None], w, map_w)
-        return output.baddbmm_(h, map_h).baddbmm_(x, map_c).view(shape)
+        map_x = torch.cat((map_w, map_h, map_c), dim=2).mT
+        return torch.baddbmm(bias[:, None], x, map_x).view(shape)
