@@ -7,6 +7,13 @@
 
 #define MMACTIVE_INLINE MMACTIVE_TARGET __attribute__((always_inline)) inline
 
+// Eight elements of two vectors.
+#if defined(__clang__)
+#define MMACTIVE_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define MMACTIVE_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Vector<int32_t, 8>{__VA_ARGS__})
+#endif
+
 template <typename element_t, int kSize>
 struct VectorOf {
   typedef element_t type __attribute__((vector_size(kSize * sizeof(element_t))));
@@ -87,8 +94,10 @@ MMACTIVE_INLINE void store_pairs(
   for (int k = 0; k < 4; ++k) store<double>(target + index[k], pairs[k]);
 }
 
-MMACTIVE_INLINE Vector<float, 8> repeat_twice(Vector<float, 4> v) {
-  return Vector<float, 8>{v[0], v[0], v[1], v[1], v[2], v[2], v[3], v[3]};
+// Weights of pairs 0 to 3, or 4 to 7, from those of eight pairs.
+MMACTIVE_INLINE Vector<float, 8> repeat_twice(const Vector<float, 8>& v, int half) {
+  return half == 0 ? MMACTIVE_SHUFFLE(v, v, 0, 0, 1, 1, 2, 2, 3, 3)
+                   : MMACTIVE_SHUFFLE(v, v, 4, 4, 5, 5, 6, 6, 7, 7);
 }
 
 // A vector of the sums of four vectors.
@@ -123,12 +132,16 @@ MMACTIVE_TARGET void gather(
 
     int k = 0;
     if constexpr (kGroupSize == 2) {
-      for (; k + 4 <= count; k += 4) {
-        const int32_t* index = samples.index + k;
-        const auto weight = repeat_twice(load<Vector<float, 4>>(samples.fraction + k));
-        store(
-            target + 2 * k,
-            (1 - weight) * load_pairs(lower, index) + weight * load_pairs(upper, index));
+      for (; k + 8 <= count; k += 8) {
+        const auto fraction = load<Vector<float, 8>>(samples.fraction + k);
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) {
+          const int32_t* index = samples.index + k + 4 * half;
+          const auto weight = repeat_twice(fraction, half);
+          store(
+              target + 2 * k + 8 * half,
+              (1 - weight) * load_pairs(lower, index) + weight * load_pairs(upper, index));
+        }
       }
     } else if constexpr (kGroupSize > 0) {
       using vector_t = Vector<opmath_t, kGroupSize>;
@@ -170,16 +183,20 @@ MMACTIVE_TARGET void scatter(
 
     int k = 0;
     if constexpr (kGroupSize == 2) {
-      for (; k + 4 <= count; k += 4) {
-        const int32_t* index = samples.index + k;
-        const auto fraction = load<Vector<float, 4>>(samples.fraction + k);
-        const auto weight = repeat_twice(fraction);
-        const auto value = load<Vector<float, 8>>(grad + 2 * k);
-        const auto product = value * (load_pairs(upper, index) - load_pairs(lower, index));
-        store_pairs(grad_lower, index, load_pairs(grad_lower, index) + (1 - weight) * value);
-        store_pairs(grad_upper, index, load_pairs(grad_upper, index) + weight * value);
-        const Vector<float, 4> even{product[0], product[2], product[4], product[6]};
-        const Vector<float, 4> odd{product[1], product[3], product[5], product[7]};
+      for (; k + 8 <= count; k += 8) {
+        const auto fraction = load<Vector<float, 8>>(samples.fraction + k);
+        Vector<float, 8> products[2];
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; ++half) {
+          const int32_t* index = samples.index + k + 4 * half;
+          const auto weight = repeat_twice(fraction, half);
+          const auto value = load<Vector<float, 8>>(grad + 2 * k + 8 * half);
+          products[half] = value * (load_pairs(upper, index) - load_pairs(lower, index));
+          store_pairs(grad_lower, index, load_pairs(grad_lower, index) + (1 - weight) * value);
+          store_pairs(grad_upper, index, load_pairs(grad_upper, index) + weight * value);
+        }
+        const auto even = MMACTIVE_SHUFFLE(products[0], products[1], 0, 2, 4, 6, 8, 10, 12, 14);
+        const auto odd = MMACTIVE_SHUFFLE(products[0], products[1], 1, 3, 5, 7, 9, 11, 13, 15);
         store(slope + k, even + odd + 0 * fraction);
       }
     } else if constexpr (kGroupSize > 0) {
@@ -231,4 +248,5 @@ RowKernels<opmath_t> row_kernels(int64_t group_size) {
   return {gather<opmath_t, 0>, scatter<opmath_t, 0>};
 }
 
+#undef MMACTIVE_SHUFFLE
 #undef MMACTIVE_INLINE
