@@ -46,8 +46,15 @@ def axial_deform_gather(input: Tensor, offset: Tensor, dim: int) -> Tensor:
     ``input``. As in torchvision, both neighbours are weighted, so that a
     non-finite value with a weight of zero gives NaN.
 
-    The gradients are bitwise reproducible on every backend. There is no second
-    derivative.
+    Output and gradients are bitwise reproducible: from run to run on the same
+    machine, and on CPUs for any number of threads. Other batch sizes or other
+    models of GPU or CPU may sum gradients in another order.
+
+    There is no second derivative. ``torch.func.vmap`` works, but
+    ``torch.func.grad`` does not, as for every operator whose derivative is
+    registered by ``torch.library.register_autograd``: use
+    ``torch.autograd.grad``, for several gradients at a time with
+    ``is_grads_batched=True``.
 
     Args:
         input (Tensor): Tokens of shape (N, H, W, C), in any memory layout, of

@@ -481,6 +481,51 @@ def test_compile_without_graph_breaks():
     assert backbone.downsample_layers[0].weight.grad is not None
 
 
+@pytest.mark.parametrize(
+    'backend',
+    ['aot_eager', pytest.param('inductor', marks=pytest.mark.slow)],
+)
+def test_compiled_code_equals_eager(backend):
+    """The features, and the gradients of a training step."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    backbone = ActiveMLP(
+        dict(
+            depths=[1, 2],
+            dims=[16, 24],
+            mlp_ratios=[2, 2],
+            shared_channels=[2, 4],
+            interval=2,
+        ),
+        out_indices=(0, 1),
+    )
+    compiled = torch.compile(backbone, fullgraph=True, backend=backend)
+    image = torch.rand(2, 3, 64, 96)
+
+    backbone.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(image), backbone(image))
+
+    backbone.train()
+    optimizer = torch.optim.SGD(backbone.parameters(), lr=1e-3)
+    start = copy.deepcopy(backbone.state_dict())
+    results = []
+    for model in (compiled, backbone):
+        backbone.load_state_dict(start)
+        optimizer.zero_grad()
+        features = model(image)
+        sum(f.square().mean() for f in features).backward()
+        optimizer.step()
+        results.append(
+            (
+                [f.detach() for f in features],
+                [p.grad.clone() for p in backbone.parameters()],
+                [p.detach().clone() for p in backbone.parameters()],
+            )
+        )
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+
+
 def test_export():
     backbone = ActiveMLP(SMALL, out_indices=(0, 3)).eval()
     image = torch.rand(2, 3, 64, 64)

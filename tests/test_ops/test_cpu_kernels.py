@@ -4,9 +4,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from compiler import compile_library
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
 from mmactive.ops import axial_deform_gather, axial_deform_gather_reference
@@ -48,7 +52,7 @@ def check(shape, groups, dim, dtype=torch.float32, std=3.0):
         OP(input, offset, dim),
         *BACKWARD_OP(grad, input, offset, dim),
     )
-    tolerance = dict(rtol=max(1e-5, torch.finfo(dtype).eps), atol=1e-4)
+    tolerance = dict(rtol=max(1e-5, torch.finfo(dtype).eps / 2), atol=1e-4)
     for a, e in zip(actual, expected):
         torch.testing.assert_close(a.double(), e, **tolerance)
 
@@ -87,6 +91,110 @@ def test_tiles(shape):
     *shape, groups = shape
     for dim in (1, 2):
         check(shape, groups, dim, std=20)
+
+
+@given(
+    batch=st.integers(1, 2),
+    size=st.permutations(
+        [st.integers(1, 6), st.integers(1, 40) | st.integers(100, 500)]
+    ).flatmap(lambda sides: st.tuples(*sides)),
+    groups=st.integers(1, 12) | st.integers(60, 70),
+    group_size=st.sampled_from([2, 4, 8]) | st.integers(1, 17),
+    dim=st.sampled_from([1, 2]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    std=st.sampled_from([0.0, 0.7, 5.0, 1e4]),
+)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_any_shape(batch, size, groups, group_size, dim, dtype, std):
+    """Vectors of any kind in whole lines and in parts of lines."""
+    check((batch, *size, groups * group_size), groups, dim, dtype, std)
+
+
+@pytest.fixture(scope='module')
+def tiling(tmp_path_factory):
+    """The index arithmetic as operators."""
+    source = Path(__file__).with_name('tiling.cpp')
+    torch.ops.load_library(
+        compile_library(source, tmp_path_factory.mktemp('tiling'))
+    )
+    return torch.ops.mmactive_tiling
+
+
+# The size of a tensor that would not fit into memory, of groups and shared
+# channels, and of what lies between the offsets of two tokens.
+HUGE = st.tuples(
+    st.integers(1, 2**12),
+    st.integers(1, 2**16),
+    st.integers(1, 2**16),
+    st.integers(1, 2**6),
+    st.integers(1, 2**6),
+    st.integers(0, 2**6),
+)
+
+
+def make_huge(shape):
+    """The input and its offsets, which begin every token's row."""
+    n, h, w, groups, shared, gap = shape
+    offsets = torch.empty(n * h * w, groups + gap, device='meta')
+    input = torch.empty(n, h, w, groups * shared, device='meta')
+    return input, offsets[:, :groups]
+
+
+@given(
+    shape=HUGE,
+    dim=st.sampled_from([1, 2, -2, -3]),
+    element_size=st.sampled_from([4, 8]),
+    data=st.data(),
+)
+@example((2**12, 2**16, 2**16, 8, 4, 8), 1, 4, None)
+@example((2**12, 2**16, 2**16, 8, 4, 8), 2, 4, None)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_index_arithmetic_has_64_bits(tiling, shape, dim, element_size, data):
+    n, h, w, groups, shared, gap = shape
+    tensors = make_huge(shape)
+    vertical = dim in (1, -3)
+    length, across = (h, w) if vertical else (w, h)
+    columns, tile_groups = tiling.size(*tensors, dim, element_size)
+    # Horizontal lines are never neighbours in a tile.
+    column_tiles = -(-w // columns) if vertical else across
+    assert vertical or columns == 1
+    group_tiles = -(-groups // tile_groups)
+
+    def draw(size):  # the last one unless hypothesis chooses
+        return data.draw(st.integers(0, size - 1)) if data else size - 1
+
+    image, tile, part = draw(n), draw(column_tiles), draw(group_tiles)
+    index = (image * column_tiles + tile) * group_tiles + part
+    width = min(columns, across - tile * columns)
+    row, column = draw(length), draw(width)
+    line = tile * columns + column
+    y, x = (row, line) if vertical else (line, row)
+    token = (image * h + y) * w + x
+    group = part * tile_groups
+    assert tiling.tile(*tensors, dim, element_size, index, row, column) == [
+        width,
+        min(tile_groups, groups - group),
+        token * groups * shared + group * shared,
+        token * (groups + gap) + group,
+        token * groups + group,
+    ]
+
+
+def test_lines_are_not_too_long(tiling):
+    """What neither float32 nor the indices in a tile can count."""
+    for length, shared, element_size in (
+        (2**24, 1, 4),
+        (2**28, 7, 8),
+    ):
+        tensors = make_huge((1, length, 1, 1, shared, 0))
+        assert tiling.size(*tensors, 1, element_size) == (1, 1)
+    for length, shared, element_size, message in (
+        (2**24 + 1, 1, 4, r'at most 2\*\*24 tokens.*got 16777217'),
+        (2**28, 8, 8, r'fewer than 2\*\*31 elements.*got 268435456 .*8 chan'),
+    ):
+        tensors = make_huge((1, length, 1, 1, shared, 0))
+        with pytest.raises(ValueError, match=message):
+            tiling.size(*tensors, 1, element_size)
 
 
 @pytest.mark.parametrize('dim', [1, 2])

@@ -14,23 +14,27 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from compiler import compile_library
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_axial_deform_gather import (  # noqa: F401
     DTYPES,
     Reference,
     assert_close,
+    assert_rounded_once,
     make,
     run,
+    run_in_float64,
     test_all_offsets_outside,
     test_empty,
     test_integer_and_border_positions,
     test_memory_layouts,
     test_negative_dims,
     test_special_offsets,
+    test_unaligned_memory,
     torchvision_gather,
 )
-from torch.utils import cpp_extension
+from test_cpu_kernels import HUGE, make_huge
 
 FOLDER = Path(__file__).parent / 'cuda_emulation'
 OPS = torch.ops.mmactive_emulation
@@ -66,24 +70,10 @@ def set_gpu(processors, shared_bytes, order=1):
 
 def compile_emulation(folder, *flags):
     """Returns the path of the compiled emulation."""
-    library = folder / 'emulation.so'
     # The emulation's folder comes first: it stands in for some headers.
-    includes = [FOLDER, *cpp_extension.include_paths()]
-    links = cpp_extension.library_paths()
-    process = subprocess.run(
-        [
-            *(os.getenv('CXX', 'c++'), '-std=c++17', '-O1', '-fPIC'),
-            f'-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}',
-            *('-shared', FOLDER / 'operator.cpp', '-o', library, *flags),
-            *(f'-I{path}' for path in includes),
-            *(f'-L{path}' for path in links),
-            *('-lc10', '-ltorch_cpu'),
-        ],
-        capture_output=True,
-        text=True,
+    return compile_library(
+        FOLDER / 'operator.cpp', folder, '-O1', f'-I{FOLDER}', *flags
     )
-    assert process.returncode == 0, process.stderr
-    return library
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -101,13 +91,6 @@ def gather(request):
     return Emulation.apply
 
 
-def assert_rounded_once(actual, expected, atol=2e-5):
-    """Of tensors and their values in float64."""
-    for a, e in zip(actual, expected):
-        bound = torch.finfo(a.dtype).eps / 2 * e.abs() + atol
-        assert ((a.double() - e).abs() <= bound).all()
-
-
 @pytest.mark.parametrize('dim', [1, 2])
 @pytest.mark.parametrize('shared', [1, 2, 3, 4, 8, 12, 16])
 @pytest.mark.parametrize('dtype', DTYPES, ids=str)
@@ -116,14 +99,8 @@ def test_any_number_of_shared_channels(gather, dtype, shared, dim):
     shape = (2, 19, 7, 5 * shared) if dim == 1 else (2, 7, 19, 5 * shared)
     input, offset = make(shape, 5, dtype)
     actual = run(gather, input, offset, dim)
-    # The gradient that `run` draws is rounded to the dtype there.
-    generator = torch.Generator().manual_seed(1)
-    grad = torch.randn(shape, generator=generator, dtype=torch.float64)
-    x = input.detach().double().requires_grad_()
-    o = offset.detach().double().requires_grad_()
-    output = Reference.apply(x, o, dim)
-    grads = torch.autograd.grad(output, (x, o), grad.to(dtype).double())
-    assert_rounded_once(actual, (output.detach(), *grads))
+    expected = run_in_float64(Reference.apply, input, offset, dim)
+    assert_rounded_once(actual, expected)
 
 
 @pytest.mark.parametrize('dim', [1, 2])
@@ -143,32 +120,6 @@ def test_offset_of_wider_dtype(gather, dtype, wide, dim):
     output = gather(torch.ones_like(index), shift, 2)
     assert (output[..., :-1, :] == 1).all()
     assert output[0, 0, -1, 0] == 0.75
-
-
-@pytest.mark.parametrize('dim', [1, 2])
-@pytest.mark.parametrize('dtype', DTYPES, ids=str)
-def test_unaligned_memory(gather, dtype, dim):
-    """Tensors that start anywhere: the vectors must become shorter."""
-    input, offset = (x.detach() for x in make((1, 9, 8, 32), 4, dtype))
-    output = gather(input, offset, dim)
-    grads = OPS.axial_deform_gather_backward(output, input, offset, dim)
-    for start in (1, 2, 4):
-
-        def move(tensor, start=start):
-            buffer = tensor.new_empty(start + tensor.numel())
-            return buffer[start:].view(tensor.shape).copy_(tensor)
-
-        torch.testing.assert_close(
-            gather(move(input), move(offset), dim), output, rtol=0, atol=0
-        )
-        torch.testing.assert_close(
-            OPS.axial_deform_gather_backward(
-                move(output), move(input), move(offset), dim
-            ),
-            grads,
-            rtol=1e-5,  # the parts of the offset's gradient are other ones
-            atol=1e-2 if torch.finfo(dtype).bits == 16 else 1e-5,
-        )
 
 
 @pytest.mark.parametrize('dim', [1, 2])
@@ -240,22 +191,21 @@ def test_reads_packed_offsets_in_place(gather):
         st.integers(1, 9),
     ),
     dim=st.sampled_from([1, 2]),
+    dtype=st.sampled_from(DTYPES),
     gpu=st.sampled_from(list(GPUS)),
     std=st.sampled_from([0.0, 0.7, 5.0, 1e4]),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=40, deadline=None, derandomize=True)
-def test_any_shape(shape, dim, gpu, std, seed):
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_any_shape(shape, dim, dtype, gpu, std, seed):
     n, h, w, groups, shared = shape
     set_gpu(**GPUS[gpu], order=seed)
     tensors = make(
-        (n, h, w, groups * shared), groups, torch.float64, std=std, seed=seed
+        (n, h, w, groups * shared), groups, dtype, std=std, seed=seed
     )
-    assert_close(
+    assert_rounded_once(
         run(Emulation.apply, *tensors, dim),
-        run(torchvision_gather, *tensors, dim),
-        rtol=1e-12,
-        atol=1e-12,
+        run_in_float64(Reference.apply, *tensors, dim),
     )
 
 
@@ -276,6 +226,45 @@ def test_index_arithmetic_has_64_bits(shape, dim, data):
     assert token == image * h * w + (rest if vertical else rest * w)
 
 
+@given(
+    shape=HUGE,
+    dim=st.sampled_from([1, 2, -2, -3]),
+    threads=st.sampled_from([8, 32]),
+    data=st.data(),
+)
+@example((2**12, 2**16, 2**16, 8, 4, 8), 1, 32, None)
+@example((2**12, 2**16, 2**16, 8, 4, 8), 2, 32, None)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_columns_have_64_bits(shape, dim, threads, data):
+    n, h, w, groups, shared, gap = shape
+    tensors = make_huge(shape)
+    vertical = dim in (1, -3)
+    across = w if vertical else h
+    vector = 2 if shared % 2 == 0 else 1
+    parts_per_group = shared // vector
+    parts = groups * parts_per_group
+    count = n * across * parts
+
+    blocks, width = OPS.grid(*tensors, dim)
+    assert (blocks - 1) * width < count * vector <= blocks * width
+
+    index = data.draw(st.integers(0, count - 1)) if data else count - 1
+    line, part = divmod(index, parts)
+    image, rest = divmod(line, across)
+    token = image * h * w + (rest if vertical else rest * w)
+    stride = w if vertical else 1
+    block, thread = divmod(index, threads)
+    assert OPS.column(*tensors, dim, vector, threads, block, thread) == [
+        True,
+        token * parts + part,
+        stride * parts,
+        token * (groups + gap) + part // parts_per_group,
+        stride * (groups + gap),
+    ]
+    block, thread = divmod(count, threads)
+    assert not OPS.column(*tensors, dim, vector, threads, block, thread)[0]
+
+
 def test_checks_arguments():
     x, o = torch.zeros(2, 4, 5, 6), torch.zeros(2, 4, 5, 3)
     for input, offset, dim, message in (
@@ -286,6 +275,8 @@ def test_checks_arguments():
         (x, o, 0, 'dim must be 1, 2, -3 or -2, but got 0'),
         (x, o.half(), 1, 'at least as wide as input, Float, but got Half'),
         (x.half(), o.bfloat16(), 1, 'wide as input, Half, but got BFloat16'),
+        (x.long(), o.double(), 1, 'input must be of dtype.*but got Long'),
+        (x, o + 0j, 1, 'offset must be of dtype.*but got ComplexFloat'),
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             OPS.axial_deform_gather(input, offset, dim)

@@ -7,6 +7,13 @@
 
 namespace mmactive {
 
+inline void check_dtype(const char* name, const at::Tensor& tensor) {
+  const auto dtype = tensor.scalar_type();
+  TORCH_CHECK_TYPE(
+      dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16 || dtype == at::kHalf,
+      name, " must be of dtype float32, float64, bfloat16 or float16, but got ", dtype);
+}
+
 inline void check_arguments(const at::Tensor& input, const at::Tensor& offset, int64_t dim) {
   TORCH_CHECK_VALUE(
       input.dim() == 4 && offset.dim() == 4 &&
@@ -19,6 +26,8 @@ inline void check_arguments(const at::Tensor& input, const at::Tensor& offset, i
       offset.size(3) ? input.size(3) % offset.size(3) == 0 : input.size(3) == 0,
       "offset must have a number of groups that divides the ", input.size(3),
       " channels of input, but got ", offset.size(3));
+  check_dtype("input", input);
+  check_dtype("offset", offset);
   TORCH_CHECK_TYPE(
       c10::promoteTypes(input.scalar_type(), offset.scalar_type()) == offset.scalar_type(),
       "offset must be at least as wide as input, ", input.scalar_type(), ", but got ",

@@ -4,7 +4,8 @@
 //
 // The threads of a block are fibers that run one after another from barrier to barrier. Their
 // order and the limits of the pretended GPU can be set, so that a test sees whether a result
-// depends on them. Shared memory starts out as NaN and is checked for stray writes.
+// depends on them. Shared memory starts out as NaN and is checked for stray writes. Asynchronous
+// copies happen as late as they may, and never where nobody waits for them.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,6 +14,7 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -35,6 +37,7 @@ namespace emulation {
 
 constexpr size_t kStackBytes = 128 * 1024;
 constexpr size_t kSharedBytes = 256 * 1024;
+constexpr size_t kDefaultSharedBytes = 48 * 1024;  // what a kernel gets without asking
 
 struct Gpu {
   int64_t processors = 132;
@@ -42,14 +45,20 @@ struct Gpu {
   int64_t order = 0;  // of the threads: 0 upwards, 1 downwards, else a seed
 };
 
+using Copies = std::vector<std::function<void()>>;
+
 struct Fiber {
   ucontext_t context;
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
+  Copies copies;  // asynchronous ones that are not committed
+  std::vector<Copies> committed;
   bool is_running = false;
 };
 
 inline Gpu gpu;
 inline unsigned char* shared_memory;  // of the kernels under test, kSharedBytes
+inline unsigned max_threads;  // of the kernels under test, their __launch_bounds__
+inline std::map<const void*, size_t> granted_shared_bytes;  // by cudaFuncSetAttribute
 inline std::vector<Fiber> fibers;
 inline ucontext_t scheduler;
 inline size_t current;
@@ -73,6 +82,8 @@ inline void run_block(size_t shared_bytes) {
     getcontext(&fibers[i].context);
     fibers[i].context.uc_stack = {fibers[i].stack.get(), 0, kStackBytes};
     fibers[i].context.uc_link = &scheduler;
+    fibers[i].copies.clear();
+    fibers[i].committed.clear();
     fibers[i].is_running = true;
     makecontext(&fibers[i].context, run_fiber, 0);
   }
@@ -104,10 +115,24 @@ inline void __pipeline_memcpy_async(void* target, const void* source, size_t byt
   TORCH_CHECK(bytes == 4 || bytes == 8 || bytes == 16);
   TORCH_CHECK(reinterpret_cast<uintptr_t>(target) % bytes == 0);
   TORCH_CHECK(reinterpret_cast<uintptr_t>(source) % bytes == 0);
-  std::memcpy(target, source, bytes);
+  emulation::fibers[emulation::current].copies.push_back(
+      [=] { std::memcpy(target, source, bytes); });
 }
-inline void __pipeline_commit() {}
-inline void __pipeline_wait_prior(size_t) {}
+
+inline void __pipeline_commit() {
+  auto& fiber = emulation::fibers[emulation::current];
+  fiber.committed.push_back(std::move(fiber.copies));
+  fiber.copies.clear();
+}
+
+// Waits for all that was committed but the last `prior` times.
+inline void __pipeline_wait_prior(size_t prior) {
+  auto& committed = emulation::fibers[emulation::current].committed;
+  while (committed.size() > prior) {
+    for (const auto& copy : committed.front()) copy();
+    committed.erase(committed.begin());
+  }
+}
 
 using std::min;
 
@@ -131,10 +156,11 @@ inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, 
   return cudaSuccess;
 }
 
-template <typename Kernel>
-cudaError_t cudaFuncSetAttribute(Kernel, cudaFuncAttribute, size_t bytes) {
-  return bytes <= size_t(emulation::gpu.shared_bytes) ? cudaSuccess
-                                                         : cudaErrorInvalidConfiguration;
+template <typename... Parameters>
+cudaError_t cudaFuncSetAttribute(void (*kernel)(Parameters...), cudaFuncAttribute, size_t bytes) {
+  if (bytes > size_t(emulation::gpu.shared_bytes)) return cudaErrorInvalidConfiguration;
+  emulation::granted_shared_bytes[reinterpret_cast<const void*>(kernel)] = bytes;
+  return cudaSuccess;
 }
 
 template <typename... Parameters, typename... Arguments>
@@ -143,8 +169,13 @@ cudaError_t cudaLaunchKernelEx(
   gridDim = config->gridDim;
   blockDim = config->blockDim;
   const unsigned threads = blockDim.x * blockDim.y * blockDim.z;
-  if (threads == 0 || threads > 1024 || gridDim.x == 0 || gridDim.x > 0x7fffffffu ||
-      config->dynamicSmemBytes > size_t(emulation::gpu.shared_bytes)) {
+  const auto granted =
+      emulation::granted_shared_bytes.find(reinterpret_cast<const void*>(kernel));
+  const size_t shared_bytes = granted == emulation::granted_shared_bytes.end()
+      ? emulation::kDefaultSharedBytes
+      : std::max(emulation::kDefaultSharedBytes, granted->second);
+  if (threads == 0 || threads > emulation::max_threads || gridDim.x == 0 ||
+      gridDim.x > 0x7fffffffu || config->dynamicSmemBytes > shared_bytes) {
     return cudaErrorInvalidConfiguration;
   }
   emulation::body = [&] { kernel(arguments...); };
