@@ -51,7 +51,8 @@ def parse_args() -> Namespace:
         '--tta',
         action='store_true',
         help="augment at test time by the config's tta_model and "
-        'tta_pipeline, or, but for segmentation, by flips',
+        'tta_pipeline, or by flips; segmentation needs those of the config, '
+        'and mmdet knows none for masks of objects',
     )
     args = parser.parse_args()
     if args.out_item == 'metrics' and args.out is None:
@@ -111,9 +112,9 @@ def add_tta(cfg: Config) -> None:
     detection fall back to horizontal flips.
 
     Raises:
-        ValueError: If the config of a segmentor lacks them.
+        ValueError: If the config of a segmentor lacks them, or if a detector
+            predicts masks, which mmdet's ``DetTTAModel`` cannot merge.
     """
-    dataset = next(iter_datasets(cfg.test_dataloader.dataset))
     if cfg.default_scope == 'mmseg':
         for key in ('tta_model', 'tta_pipeline'):
             if key not in cfg:
@@ -126,28 +127,43 @@ def add_tta(cfg: Config) -> None:
             'tta_model',
             dict(type='DetTTAModel', tta_cfg=dict(nms=nms, max_per_img=100)),
         )
-        # Boxes are flipped back by what the last two keys say.
-        keys = ('img_id', 'img_path', 'ori_shape', 'img_shape')
-        keys += ('scale_factor', 'flip', 'flip_direction')
-        pack = dict(type='PackDetInputs', meta_keys=keys)
-        cfg.setdefault('tta_pipeline', flip_pipeline(dataset.pipeline, pack))
+        heads = dict(cfg.model, **(cfg.model.get('roi_head') or {}))
+        for key in ('mask_head', 'panoptic_head'):
+            if heads.get(key) and get_name(cfg.tta_model) == 'DetTTAModel':
+                raise ValueError(
+                    '--tta: DetTTAModel merges boxes alone, but the model '
+                    f'has a {key}; test it without --tta'
+                )
     else:
         cfg.setdefault('tta_model', dict(type='AverageClsScoreTTA'))
-        pack = dataset.pipeline[-1]
-        cfg.setdefault('tta_pipeline', flip_pipeline(dataset.pipeline, pack))
-    dataset.pipeline = cfg.tta_pipeline
+    for dataset in iter_datasets(cfg.test_dataloader.dataset):
+        dataset.pipeline = cfg.get('tta_pipeline') or flip_pipeline(
+            dataset.pipeline, cfg.default_scope
+        )
     cfg.model = dict(cfg.tta_model, module=cfg.model)
     # A checkpoint holds the averaged weights as the model's. mmpretrain's hook
     # would put its own, never loaded into the wrapped model, in their place.
     cfg.custom_hooks = [
         hook
         for hook in cfg.get('custom_hooks') or []
-        if hook['type'] != 'EMAHook'
+        if get_name(hook) != 'EMAHook'
     ]
 
 
-def flip_pipeline(pipeline: list, pack: dict) -> list:
+def get_name(cfg: dict) -> str:
+    """Returns the name of a config's type, without the library's."""
+    kind = cfg['type']
+    return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
+
+
+def flip_pipeline(pipeline: list, scope: str) -> list:
     """Makes a test pipeline yield each image flipped and as it is."""
+    pack = pipeline[-1]
+    if scope == 'mmdet':
+        # Boxes are flipped back by what the last two keys say.
+        keys = ('img_id', 'img_path', 'ori_shape', 'img_shape')
+        keys += ('scale_factor', 'flip', 'flip_direction')
+        pack = dict(type='PackDetInputs', meta_keys=keys)
     flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
     views = dict(type='TestTimeAug', transforms=[flips, [pack]])
     return [*pipeline[:-1], views]

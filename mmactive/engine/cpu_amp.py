@@ -1,9 +1,8 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-from contextlib import contextmanager
-from typing import Iterator, Tuple
+from contextlib import ExitStack, contextmanager
+from typing import Any, Iterator
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
@@ -22,19 +21,49 @@ class CPUAmpOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Makes forward passes inside run the backbone in autocast."""
-        module = model.module if is_model_wrapper(model) else model
-        backbone = module.backbone
-        forward = backbone.forward
+        """Makes forward passes inside run the backbone in autocast.
 
-        def forward_in_autocast(*args, **kwargs) -> Tuple[Tensor, ...]:
-            with torch.autocast('cpu', torch.bfloat16):
-                outputs = forward(*args, **kwargs)
-            return tuple(output.float() for output in outputs)
+        Raises:
+            ValueError: If the model has no module named ``backbone``.
+        """
+        # A tracker has one in its detector, a distilled model in its teacher.
+        backbones = [
+            module
+            for name, module in model.named_modules()
+            if name.split('.')[-1] == 'backbone'
+        ]
+        if not backbones:
+            raise ValueError(
+                'mixed precision on a CPU is that of the backbone, but '
+                f'{type(model).__name__} has no module of this name'
+            )
+        with ExitStack() as stack:
+            for backbone in backbones:
+                stack.enter_context(_autocast(backbone))
+            stack.enter_context(super().optim_context(model))
+            yield
 
-        backbone.forward = forward_in_autocast
-        try:
-            with super().optim_context(model):
-                yield
-        finally:
-            del backbone.forward
+
+@contextmanager
+def _autocast(module: nn.Module) -> Iterator[None]:
+    """Makes a module compute in bfloat16 and return float32."""
+    forward = module.forward
+
+    def forward_in_autocast(*args, **kwargs) -> Any:
+        with torch.autocast('cpu', torch.bfloat16):
+            return _to_float32(forward(*args, **kwargs))
+
+    module.forward = forward_in_autocast
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+def _to_float32(value: Any) -> Any:
+    """Converts the bfloat16 tensors of a backbone's outputs."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(_to_float32(item) for item in value)
+    if isinstance(value, Tensor) and value.dtype == torch.bfloat16:
+        return value.float()
+    return value

@@ -1,16 +1,29 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 """mmengine's runner, with errors that name the data at fault."""
 
-import os.path as osp
-from typing import Any, Iterator, List, Optional, Union
+import traceback
+from typing import Iterator, List, Optional, Tuple, Union
 
+import numpy as np
+from mmengine import fileio
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-HEADS = ('head', 'bbox_head', 'mask_head', 'decode_head', 'auxiliary_head')
+# A model's own, not those of the models that a tracker consists of: its
+# dataset does not have their classes.
+HEADS = (
+    *('head', 'decode_head', 'auxiliary_head'),
+    *('bbox_head', 'mask_head', 'roi_head.bbox_head', 'roi_head.mask_head'),
+)
+
+# What comes up when the content of an annotation file is not as expected
+CONTENT_ERRORS = (
+    *(AssertionError, AttributeError, IndexError),
+    *(KeyError, TypeError, ValueError),
+)
 
 
 class Runner(MMEngineRunner):
@@ -40,18 +53,25 @@ class Runner(MMEngineRunner):
             DataLoader: The dataloader.
 
         Raises:
-            ValueError: If the dataset has no images or its annotation file
-                cannot be read. The error names the file or folder.
+            ValueError: If the dataset has no images, its annotation file
+                cannot be read or does not have its classes. The error names
+                the file or folder.
         """
         try:
             loader = MMEngineRunner.build_dataloader(
                 dataloader, seed, diff_rank_seed
             )
-        except (ValueError, KeyError) as error:
-            source = ', '.join(list_sources(dataloader['dataset']))
-            raise ValueError(f'{source}: {explain(error)}') from error
+        except CONTENT_ERRORS as error:
+            dataset = find_loading_dataset(error)
+            if dataset is None:
+                raise
+            check_categories(dataset)
+            raise ValueError(
+                f'{get_source(dataset)}: {explain(error)}'
+            ) from error
         for dataset in iter_leaves(loader.dataset):
             if isinstance(dataset, BaseDataset):
+                check_categories(dataset)
                 dataset.pipeline = CheckedPipeline(dataset)
         return loader
 
@@ -60,16 +80,29 @@ class Runner(MMEngineRunner):
 
         Raises:
             ValueError: If a head has another number of classes than the
-                dataset. The error names both.
+                dataset, or than a classifier's preprocessor. The error names
+                both.
         """
         loop = super().build_train_loop(loop)
         check_num_classes(self.model, loop.dataloader.dataset)
+        check_batch_augments(self.model)
         for dataset in iter_leaves(loop.dataloader.dataset):
             if isinstance(dataset, BaseDataset):
                 # Only mmseg's datasets have it. Evaluation takes labels that
                 # are no class for ignored ones.
                 ignore_index = getattr(dataset, 'ignore_index', None)
                 dataset.pipeline.ignore_index = ignore_index
+        return loop
+
+    def build_val_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
+        """Builds the loop of validation, and checks the number of classes.
+
+        Raises:
+            ValueError: If a head has another number of classes than the
+                dataset. The error names both.
+        """
+        loop = super().build_val_loop(loop)
+        check_num_classes(self.model, loop.dataloader.dataset)
         return loop
 
     def build_test_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
@@ -114,25 +147,30 @@ class CheckedPipeline(Compose):
             RuntimeError: If that fails. The error names the files.
             ValueError: If a label of a training image is no class.
         """
-        files = [data.get(key) for key in ('img_path', 'seg_map_path')]
-        files = [file for file in files if file]
+        files = list_files(data)
         try:
             result = super().__call__(data)
         except Exception as error:
-            if any(file in str(error) for file in files):
+            # Images that are no files have nothing to be named by.
+            if not files or any(file in str(error) for file in files):
                 raise
-            # Transforms have added what they know of it.
-            height, width = data.get('ori_shape', ('?', '?'))[:2]
+            name = ', '.join(files)
+            if isinstance(data.get('ori_shape'), tuple):
+                # The transform that loads it has added its size.
+                name += ' of {} x {} pixels'.format(*data['ori_shape'])
             raise RuntimeError(
-                f'{", ".join(files)} of {height} x {width} pixels: '
-                f'{type(error).__name__}: {error}'
+                f'{name}: {type(error).__name__}: {error}'
             ) from error
         check = self.ignore_index is not None and self.num_classes > 0
         if check and result is not None:
-            self._check_labels(result['data_samples'].gt_sem_seg.data, files)
+            labels = get_labels(result)
+            if labels is not None:
+                self._check_labels(labels, files)
         return result
 
-    def _check_labels(self, labels: Tensor, files: List[str]) -> None:
+    def _check_labels(
+        self, labels: Union[Tensor, np.ndarray], files: List[str]
+    ) -> None:
         ignored = labels == self.ignore_index
         wrong = labels[(labels >= self.num_classes) & ~ignored]
         if len(wrong) > 0:
@@ -143,21 +181,45 @@ class CheckedPipeline(Compose):
             )
 
 
-def list_sources(dataset: Any) -> Iterator[str]:
-    """Lists the annotation files or image folders of a dataset's config."""
-    if not isinstance(dataset, dict):
-        yield type(dataset).__name__
-    elif 'dataset' in dataset:
-        yield from list_sources(dataset['dataset'])
-    elif 'datasets' in dataset:
-        for child in dataset['datasets']:
-            yield from list_sources(child)
-    else:
-        prefix = dataset.get('data_prefix') or ''
-        if isinstance(prefix, dict):
-            prefix = prefix.get('img_path', prefix.get('img', ''))
-        name = dataset.get('ann_file') or prefix
-        yield osp.join(dataset.get('data_root') or '', name)
+def list_files(data: dict) -> List[str]:
+    """Lists an image's files, or those of all frames of a video."""
+    files = []
+    for key in ('img_path', 'seg_map_path'):
+        value = data.get(key)
+        files += value if isinstance(value, (list, tuple)) else [value]
+    return [str(file) for file in files if file]
+
+
+def get_labels(result: dict) -> Union[Tensor, np.ndarray, None]:
+    """Returns the label map of a pipeline's result, None without one.
+
+    A dataset whose images are mixed leaves packing them to its wrapper.
+    """
+    if 'data_samples' in result:
+        sample = result['data_samples']
+        return sample.gt_sem_seg.data if 'gt_sem_seg' in sample else None
+    return result.get('gt_seg_map')
+
+
+def find_loading_dataset(error: Exception) -> Optional[BaseDataset]:
+    """Returns the dataset that an error came up in when it read its data.
+
+    None if it came up elsewhere, such as at a transform of unknown name.
+    """
+    dataset = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get('self')
+        loading = frame.f_code.co_name == 'full_init'
+        if loading and isinstance(owner, BaseDataset):
+            dataset = owner
+    return dataset
+
+
+def get_source(dataset: BaseDataset) -> str:
+    """Returns the annotation file or image folder of a dataset."""
+    prefix = dataset.data_prefix
+    folder = prefix.get('img_path') or prefix.get('img')
+    return dataset.ann_file or folder or type(dataset).__name__
 
 
 def explain(error: Exception) -> str:
@@ -182,30 +244,125 @@ def iter_leaves(dataset: Dataset) -> Iterator[Dataset]:
         yield dataset
 
 
+def check_categories(dataset: BaseDataset) -> None:
+    """Checks that an annotation file has the classes of its dataset.
+
+    mmdet numbers the classes as the file lists the categories of these names:
+    one that is missing, or in another place, gives the others wrong labels.
+
+    Args:
+        dataset (BaseDataset): The dataset. Without ``cat_ids``, the categories
+            that it has selected from the file, there is nothing to check.
+
+    Raises:
+        ValueError: If there is another number of categories than of classes,
+            or if their order differs. The error names the file.
+    """
+    classes = dataset.metainfo.get('classes')
+    cat_ids = getattr(dataset, 'cat_ids', None)
+    if classes is None or cat_ids is None:
+        return
+    classes = list(classes)
+    own = list((dataset.METAINFO or {}).get('classes') or ())
+    if classes == own and len(cat_ids) == len(classes):
+        return  # Large files, of known order, are not read again.
+    content = fileio.load(
+        dataset.ann_file,
+        file_format='json',
+        backend_args=getattr(dataset, 'backend_args', None),
+    )
+    names = {item['id']: item['name'] for item in content['categories']}
+    found = [names[cat_id] for cat_id in cat_ids]
+    missing = [name for name in classes if name not in found]
+    if len(found) != len(classes):
+        reason = f'it has {len(found)} categories for {len(classes)} classes'
+        if missing:
+            reason += f', and none that is named {shorten(missing)}'
+    elif found != classes and not missing:
+        reason = (
+            'mmdet numbers classes in the order of its categories, '
+            f'{shorten(found)}, but the dataset has classes={shorten(classes)}'
+        )
+    else:
+        return
+    raise ValueError(f'{dataset.ann_file}: {reason}')
+
+
+def shorten(names: List[str]) -> str:
+    """Joins names, the first ones of many."""
+    return ', '.join(map(repr, names[:5])) + ' ...' * (len(names) > 5)
+
+
 def check_num_classes(model: nn.Module, dataset: Dataset) -> None:
     """Checks that the heads have the dataset's number of classes.
 
+    Heads that need not have it pass: those for things where the dataset has
+    stuff as well, boundaries, and all of models that read the classes' names.
+
     Args:
         model (nn.Module): The model, or a wrapper of it.
-        dataset (Dataset): The dataset. Without ``metainfo['classes']`` there
-            is nothing to check.
+        dataset (Dataset): The dataset, or a wrapper of others. Without
+            ``metainfo['classes']`` there is nothing to check.
 
     Raises:
         ValueError: If a head does not agree. The error names both.
     """
-    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
-    if classes is None:
+    model = unwrap(model)
+    if hasattr(model, 'language_model') or hasattr(model, 'text_encoder'):
         return
-    # Of distributed training and of test-time augmentation
+    for leaf in iter_leaves(dataset):
+        metainfo = getattr(leaf, 'metainfo', None) or {}
+        classes = metainfo.get('classes')
+        if classes is None or 'stuff_classes' in metainfo:
+            continue
+        for name, head in iter_heads(model):
+            if head.num_classes != len(classes):
+                raise ValueError(
+                    f'model.{name}.num_classes is {head.num_classes}, but '
+                    f'{type(leaf).__name__} has {len(classes)} classes: '
+                    f'{", ".join(map(str, classes[:3]))} ...'
+                )
+
+
+def check_batch_augments(model: nn.Module) -> None:
+    """Checks that a classifier mixes labels of as many classes as it has.
+
+    Args:
+        model (nn.Module): The model, or a wrapper of it.
+
+    Raises:
+        ValueError: If mixup or the like encodes another number of classes than
+            the head has. The error names both.
+    """
+    model = unwrap(model)
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if getattr(preprocessor, 'batch_augments', None) is None:
+        return
+    for name, head in iter_heads(model):
+        num_classes = preprocessor.num_classes
+        # None leaves it to the images.
+        if num_classes not in (None, head.num_classes):
+            raise ValueError(
+                f'data_preprocessor.num_classes is {num_classes}, but '
+                f'model.{name}.num_classes is {head.num_classes}; '
+                'train_cfg.augments needs them to be equal'
+            )
+
+
+def iter_heads(model: nn.Module) -> Iterator[Tuple[str, nn.Module]]:
+    """Yields a model's heads that tell the dataset's classes apart."""
+    for name, module in model.named_modules():
+        # The heads of a cascade are numbered.
+        parts = [part for part in name.split('.') if not part.isdigit()]
+        is_head = '.'.join(parts) in HEADS
+        # mmseg's STDC learns boundaries with one.
+        is_head = is_head and not hasattr(module, 'boundary_threshold')
+        if is_head and getattr(module, 'num_classes', None) is not None:
+            yield name, module
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Returns the model without distributed training's and TTA's wrappers."""
     while hasattr(model, 'module'):
         model = model.module
-    for name, module in model.named_modules():
-        parts = [part for part in name.split('.') if not part.isdigit()]
-        num_classes = getattr(module, 'num_classes', None)
-        is_head = bool(parts) and parts[-1] in HEADS
-        if is_head and num_classes not in (None, len(classes)):
-            raise ValueError(
-                f'model.{name}.num_classes is {num_classes}, but '
-                f'{type(dataset).__name__} has {len(classes)} classes: '
-                f'{", ".join(map(str, classes[:3]))} ...'
-            )
+    return model

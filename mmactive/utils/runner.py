@@ -15,6 +15,9 @@ from datetime import timedelta
 from typing import Any, Iterator, Optional
 
 import torch
+
+# Imported after a group has been made, its default arguments would hold it.
+import torch.distributed.nn
 from mmengine import fileio
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
@@ -110,10 +113,20 @@ def merge_options(cfg: Config, options: dict) -> None:
 
     Raises:
         TypeError: If ``data_root`` or ``pretrained`` is not a path.
+        ValueError: If the config has no such variable.
     """
-    for name in ('data_root', 'pretrained'):
-        if name not in options or not cfg.get(name):
+    settings = dict(
+        data_root='<train, val, test>_dataloader.dataset.data_root',
+        pretrained='model.backbone.init_cfg.checkpoint',
+    )
+    for name, setting in settings.items():
+        if name not in options:
             continue
+        if not cfg.get(name):
+            raise ValueError(
+                f'{name}: the config makes nothing of such a variable; set '
+                f'{setting} instead'
+            )
         if not isinstance(options[name], str):
             raise TypeError(
                 f'{name}: expected a path, but got {options[name]!r}'
@@ -260,8 +273,6 @@ def _adapt_to_cpu(cfg: Config) -> None:
     dist_cfg = cfg.get('env_cfg', {}).get('dist_cfg', {})
     timeout = dist_cfg.get('timeout')
     if not distributed.is_initialized():
-        # Imported later, it keeps the group alive: as default of arguments.
-
         distributed.init_process_group(
             'gloo', timeout=timeout and timedelta(seconds=timeout)
         )

@@ -1,11 +1,12 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-"""Detection and segmentation on data with something wrong or unusual in it.
+"""Data with something wrong or unusual in it, mostly for dense prediction.
 
 All goes through ``tools/train.py`` and ``tools/test.py``.
 """
 
 import json
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -62,6 +63,17 @@ val_dataloader['dataset'] = dict(dataset, pipeline=[
 test_dataloader = val_dataloader
 """
 
+# mmseg's wrapper mixes images that are not packed yet.
+MOSAIC = """_base_ = 'seg.py'
+train_dataloader = dict(dataset=dict(
+    _delete_=True, type='MultiImageMixDataset',
+    dataset=dict(_base_.dataset, pipeline=_base_.pipeline[:2]),
+    pipeline=[
+        dict(type='RandomMosaic', prob=1.0, img_scale=(64, 64)),
+        dict(type='Resize', scale=(128, 128), keep_ratio=False),
+        dict(type='PackSegInputs')]))
+"""
+
 BOXES = ('--cfg-options', 'data_root=boxes', 'train_dataloader.batch_size=1')
 AREAS = ('--cfg-options', 'data_root=areas')
 
@@ -71,6 +83,9 @@ def place(workspace):
     """A folder with two configs, and with data of its own to spoil."""
     (workspace / 'det.py').write_text(MASK_RCNN)
     (workspace / 'seg.py').write_text(FPN)
+    (workspace / 'mosaic.py').write_text(MOSAIC)
+    # Testing starts without weights of its own.
+    torch.save(dict(state_dict={}), 'any.pth')
     for folder in ('boxes/images', 'areas/images', 'areas/labels'):
         (workspace / folder).mkdir(parents=True)
     return workspace
@@ -193,7 +208,32 @@ def test_unusual_label_maps(place, run_tool):
     assert 'mIoU' in read_log(place / 'work_dirs/seg')[-1]
 
 
-def test_no_objects_at_all(place, fail, run_tool):
+def test_mosaic(place, fail, run_tool):
+    write_areas(place, [(64, 64, 'RGB')] * 3)
+    run_tool('train.py', 'mosaic.py', '--no-validate', *AREAS)
+    assert read_losses(place / 'work_dirs/mosaic')
+    label = np.full((64, 64), 7, np.uint8)
+    for i in range(3):
+        Image.fromarray(label).save(place / f'areas/labels/{i}.png')
+    message = fail('train.py', 'mosaic.py', '--no-validate', *AREAS)
+    assert message.startswith('ValueError: areas/labels/')
+    assert message.endswith('there is 7')
+
+
+def test_ignored_label_maps(place, run_tool):
+    """One in a batch with others, then nothing else."""
+    write_areas(place, [(64, 64, 'RGB')] * 3)
+    for count in (1, 3):
+        for i in range(count):
+            label = np.full((64, 64), 255, np.uint8)
+            Image.fromarray(label).save(place / f'areas/labels/{i}.png')
+        run_tool('train.py', 'seg.py', '--no-validate', *AREAS)
+        losses = read_losses(place / 'work_dirs/seg')
+        assert len(losses) == 2
+        assert (np.max(losses) > 0) == (count == 1)
+
+
+def test_no_objects_at_all(place, fail):
     write_boxes(place, {'empty.jpg': draw(96, 128)})
     message = fail('train.py', 'det.py', *BOXES)
     assert message.startswith('ValueError: boxes/boxes.json: ')
@@ -202,13 +242,32 @@ def test_no_objects_at_all(place, fail, run_tool):
     write_boxes(place, {'plain.jpg': draw(96, 128)})
     option = 'train_dataloader.dataset.metainfo.classes=[circle]'
     message = fail('train.py', 'det.py', *BOXES, option)
-    assert 'boxes/boxes.json: the dataset has no image' in message
+    assert message.startswith('ValueError: boxes/boxes.json: ')
+    assert message.endswith("none that is named 'circle'")
+    # No images either
+    save_boxes(
+        place,
+        dict(
+            images=[],
+            annotations=[],
+            categories=[dict(id=1, name='square')],
+        ),
+    )
+    for command in (['train.py', 'det.py'], ['test.py', 'det.py', 'any.pth']):
+        message = fail(*command, *BOXES)
+        assert 'boxes/boxes.json: the dataset has no image' in message
 
 
 @pytest.mark.parametrize(
     ('text', 'reason'),
-    [('', 'JSONDecodeError'), ('{"images": [', 'JSONDecodeError'), ('{}', '')],
-    ids=['empty', 'cut', 'nothing'],
+    [
+        ('', 'JSONDecodeError'),
+        ('{"images": [', 'JSONDecodeError'),
+        ('{}', ''),
+        ('[]', "<class 'list'> not supported"),
+        ('{"images": null, "annotations": [], "categories": []}', 'TypeError'),
+    ],
+    ids=['empty', 'cut', 'nothing', 'list', 'null'],
 )
 def test_broken_annotation_file(text, reason, place, fail):
     (place / 'boxes/boxes.json').write_text(text)
@@ -228,6 +287,13 @@ def test_missing_files(place, fail):
     option = 'train_dataloader.dataset.ann_file=other.json'
     message = fail('train.py', 'det.py', *BOXES, option)
     assert message.startswith('FileNotFoundError')
+    assert 'boxes/other.json' in message
+
+    message = fail('test.py', 'det.py', 'any.pth', *BOXES)
+    assert message.startswith('FileNotFoundError')
+    assert 'boxes/images/missing.jpg' in message
+    option = 'test_dataloader.dataset.ann_file=other.json'
+    message = fail('test.py', 'det.py', 'any.pth', *BOXES, option)
     assert 'boxes/other.json' in message
 
     message = fail('train.py', 'det.py', '--cfg-options', 'data_root=nowhere')
@@ -278,6 +344,26 @@ def test_corrupt_files(workers, place, fail):
     assert 'cannot identify' in message
 
 
+def test_corrupt_images(place, fail):
+    """One without a byte in segmentation, others in tests and classes."""
+    write_areas(place, [(64, 64, 'RGB')])
+    (place / 'areas/images/0.png').write_bytes(b'')
+    message = fail('train.py', 'seg.py', *AREAS)
+    assert message.startswith('RuntimeError: areas/images/0.png')
+    assert 'pixels' not in message  # since nobody knows how many
+
+    write_boxes(place, {'plain.jpg': draw(96, 128)})
+    (place / 'boxes/images/plain.jpg').write_bytes(b'not a picture')
+    message = fail('test.py', 'det.py', 'any.pth', *BOXES)
+    assert 'boxes/images/plain.jpg' in message
+
+    shutil.copytree('data/classes', 'classes')
+    (place / 'classes/dark/3.png').write_bytes(b'not a picture')
+    option = 'train_dataloader.dataset.data_root=classes'
+    message = fail('train.py', 'classifier.py', '--cfg-options', option)
+    assert 'classes/dark/3.png' in message
+
+
 @pytest.mark.parametrize('height', [100, 3000])
 def test_one_pixel_wide_label_map(height, place, fail):
     """mmseg takes it for a line, or scales the image to nothing."""
@@ -287,6 +373,51 @@ def test_one_pixel_wide_label_map(height, place, fail):
     assert f'{height} x 1 pixels' in message
 
 
+def test_one_pixel_wide_image_with_boxes(place, fail):
+    """Training leaves it out; testing would scale it to nothing."""
+    write_boxes(place, {'plain.jpg': draw(96, 128), 'thin.png': draw(3000, 1)})
+    message = fail('test.py', 'det.py', 'any.pth', *BOXES)
+    assert message.startswith('RuntimeError: boxes/images/thin.png')
+    assert '3000 x 1 pixels' in message
+
+
+def test_other_categories(place, fail):
+    """Labels would be those of other classes, or of a validation's own."""
+    content = write_boxes(place, {'plain.jpg': draw(96, 128)})
+    content['categories'].append(dict(id=2, name='circle'))
+    save_boxes(place, content)
+    key = 'dataset.metainfo.classes'
+    message = fail(
+        *('train.py', 'det.py', *BOXES),
+        f'train_dataloader.{key}=[square,circel]',
+    )
+    assert message.startswith('ValueError: boxes/boxes.json: ')
+    assert message.endswith("none that is named 'circel'")
+    message = fail(
+        *('train.py', 'det.py', *BOXES),
+        f'train_dataloader.{key}=[circle,square]',
+    )
+    assert "in the order of its categories, 'square', 'circle'" in message
+    message = fail(
+        *('train.py', 'det.py', *BOXES),
+        f'val_dataloader.{key}=[square,circle]',
+    )
+    assert 'num_classes is 1, but CocoDataset has 2 classes' in message
+
+
+@pytest.mark.parametrize(
+    'option',
+    [
+        'train_dataloader.dataset.pipeline.2.type=Typo',
+        'train_dataloader.sampler.type=Typo',
+    ],
+)
+def test_typos(option, place, fail):
+    write_boxes(place, {'plain.jpg': draw(96, 128)})
+    message = fail('train.py', 'det.py', *BOXES, option)
+    assert message.startswith("KeyError: 'Typo is not in the ")
+
+
 def test_wrong_number_of_classes(place, fail, run_tool):
     write_boxes(place, {'plain.jpg': draw(96, 128)})
     wrong = 'model.roi_head.mask_head.num_classes=3'
@@ -294,6 +425,8 @@ def test_wrong_number_of_classes(place, fail, run_tool):
     assert message.startswith('ValueError')
     assert 'model.roi_head.mask_head.num_classes is 3' in message
     assert 'CocoDataset has 1 classes: square' in message
+    message = fail('test.py', 'det.py', 'any.pth', *BOXES, wrong)
+    assert 'model.roi_head.mask_head.num_classes is 3' in message
 
     write_areas(place, [(64, 64, 'RGB')] * 3)
     wrong = 'model.decode_head.num_classes=3'
@@ -318,3 +451,9 @@ def test_label_that_is_no_class(place, fail):
     assert message.startswith('ValueError: areas/labels/0.png: ')
     assert 'labels of 2 classes are 0 to 1' in message
     assert message.endswith('there is 7')
+
+
+def test_masks_cannot_be_augmented(place, fail):
+    message = fail('test.py', 'det.py', 'any.pth', '--tta')
+    assert message.startswith('ValueError: --tta: DetTTAModel merges boxes')
+    assert 'mask_head' in message

@@ -1,6 +1,7 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 import json
 import pickle
+import runpy
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from .conftest import CONFIGS
+from .conftest import CONFIGS, TOOLS
 
 CHECKPOINTS = dict(
     classifier='work_dirs/classifier/epoch_1.pth',
@@ -118,6 +119,45 @@ def test_tta(task, train, run_tool, workspace):
         )
         outputs.append(json.loads((workspace / out).read_text()))
     assert outputs[0].keys() == outputs[1].keys()
+
+
+def test_tta_of_several_datasets():
+    """Each keeps its own pipeline, but for its end."""
+    add_tta = runpy.run_path(str(TOOLS / 'test.py'))['add_tta']
+    pipelines = [
+        [dict(type='LoadImageFromFile', imdecode_backend=backend), pack]
+        for backend in ('cv2', 'pillow')
+        for pack in [dict(type='PackInputs')]
+    ]
+    cfg = Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(type='ImageClassifier'),
+            custom_hooks=[
+                dict(type='mmpretrain.EMAHook'),
+                dict(type='EarlyStoppingHook'),
+            ],
+            test_dataloader=dict(
+                dataset=dict(
+                    type='ConcatDataset',
+                    datasets=[dict(pipeline=p) for p in pipelines],
+                )
+            ),
+        )
+    )
+    add_tta(cfg)
+    for leaf, old in zip(cfg.test_dataloader.dataset.datasets, pipelines):
+        *start, views = leaf.pipeline
+        assert start == old[:-1]
+        assert views['type'] == 'TestTimeAug'
+        assert views['transforms'][-1] == old[-1:]
+    assert cfg.custom_hooks == [dict(type='EarlyStoppingHook')]
+
+    other = [dict(type='Other')]
+    cfg.update(tta_pipeline=other, model=cfg.model.module)
+    add_tta(cfg)
+    for leaf in cfg.test_dataloader.dataset.datasets:
+        assert leaf.pipeline == other
 
 
 @pytest.mark.parametrize('task', CONFIGS)

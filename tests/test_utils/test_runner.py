@@ -60,6 +60,20 @@ def test_similar_paths_stay():
 
 
 def test_other_options():
-    cfg = Config(dict(a=dict(b=1), data_root=None))
-    merge_options(cfg, {'a.b': 2, 'data_root': 'x'})
+    cfg = Config(dict(a=dict(b=1), data_root='x'))
+    merge_options(cfg, {'a.b': 2})
     assert (cfg.a.b, cfg.data_root) == (2, 'x')
+
+
+@pytest.mark.parametrize(
+    ('name', 'setting'),
+    [
+        ('data_root', '<train, val, test>_dataloader.dataset.data_root'),
+        ('pretrained', 'model.backbone.init_cfg.checkpoint'),
+    ],
+)
+@pytest.mark.parametrize('content', [{}, dict(data_root=None, pretrained='')])
+def test_variable_without_effect(content, name, setting):
+    message = f'{name}: the config makes nothing .* set {setting} instead'
+    with pytest.raises(ValueError, match=message):
+        merge_options(Config(content), {name: 'x'})
