@@ -5,9 +5,11 @@ mmengine builds what such a config defines in the scope ``mmactive``, which
 knows ActiveMLP and nothing of the libraries.
 """
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from config_checks import load_config
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import (
@@ -84,7 +86,7 @@ def test_builds(name, tmp_path):
 @pytest.mark.parametrize('name', SMALLEST)
 def test_data_root(name):
     """The option changes the root of all data, and of annotation files."""
-    cfg = Config.fromfile(CONFIGS / name)
+    cfg = deepcopy(load_config(f'configs/{name}'))
     merge_options(cfg, dict(data_root='/elsewhere'))
     for loader in LOADERS:
         root = cfg[loader].dataset.data_root
