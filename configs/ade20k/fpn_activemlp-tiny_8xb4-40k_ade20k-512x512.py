@@ -7,7 +7,5 @@ _base_ = [
 
 pretrained = 'checkpoints/activemlp-tiny_in1k.pth'
 model = dict(
-    data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(arch='tiny', init_cfg=dict(checkpoint=pretrained)),
-    decode_head=dict(num_classes=150),
 )

@@ -12,21 +12,28 @@ model = dict(
 data_preprocessor = dict(num_classes=10)
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='RandomCrop', crop_size=32, padding=4),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs'),
+    _base_.train_pipeline[0],  # loads the image
+    dict(_scope_='mmpretrain', type='RandomCrop', crop_size=32, padding=4),
+    _base_.train_pipeline[2],  # flips it
+    _base_.train_pipeline[-1],  # packs it
 ]
-test_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+test_pipeline = [_base_.test_pipeline[0], _base_.test_pipeline[-1]]
 
+data_root = 'data/cifar10'
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,
-    sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
+    sampler=dict(
+        _delete_=True,
+        _scope_='mmpretrain',
+        type='DefaultSampler',
+        shuffle=True,
+    ),
     dataset=dict(
         _delete_=True,
+        _scope_='mmpretrain',
         type='CustomDataset',
-        data_root='data/cifar10',
+        data_root=data_root,
         data_prefix='train',
         # The images are sorted by class.
         indices=range(0, 50000, 5),
@@ -38,8 +45,9 @@ val_dataloader = dict(
     num_workers=0,
     dataset=dict(
         _delete_=True,
+        _scope_='mmpretrain',
         type='CustomDataset',
-        data_root='data/cifar10',
+        data_root=data_root,
         data_prefix='test',
         pipeline=test_pipeline,
     ),

@@ -1,7 +1,7 @@
 _base_ = [
     '../_base_/models/retinanet_activemlp_fpn.py',
     'mmdet::_base_/datasets/coco_detection.py',
-    '../_base_/schedules/coco_1x_adamw.py',
+    '../_base_/schedules/coco_retinanet_1x_adamw.py',
     'mmdet::_base_/default_runtime.py',
 ]
 
@@ -9,6 +9,3 @@ pretrained = 'checkpoints/activemlp-tiny_in1k.pth'
 model = dict(
     backbone=dict(arch='tiny', init_cfg=dict(checkpoint=pretrained)),
 )
-
-# After PVT
-optim_wrapper = dict(optimizer=dict(weight_decay=0.0001))

@@ -10,12 +10,15 @@ model = dict(
 data_preprocessor = dict(num_classes=10)
 
 # As large as in the scenes that the other two configs go on with.
-resize = dict(type='Resize', scale=48, interpolation='bicubic')
+resize = dict(
+    _scope_='mmpretrain', type='Resize', scale=48, interpolation='bicubic'
+)
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    _base_.train_pipeline[0],  # loads the image
     resize,
-    dict(type='NumpyToPIL', to_rgb=True),
+    dict(_scope_='mmpretrain', type='NumpyToPIL', to_rgb=True),
     dict(
+        _scope_='mmpretrain',
         type='torchvision/RandomAffine',
         degrees=10,
         translate=(0.15, 0.15),
@@ -23,25 +26,33 @@ train_pipeline = [
         shear=10,
         interpolation='bilinear',
     ),
-    dict(type='torchvision/ColorJitter', brightness=0.5, contrast=0.5),
-    dict(type='PILToNumpy', to_bgr=True),
-    dict(type='PackInputs'),
+    dict(
+        _scope_='mmpretrain',
+        type='torchvision/ColorJitter',
+        brightness=0.5,
+        contrast=0.5,
+    ),
+    dict(_scope_='mmpretrain', type='PILToNumpy', to_bgr=True),
+    _base_.train_pipeline[-1],  # packs it
 ]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    resize,
-    dict(type='PackInputs'),
-]
+test_pipeline = [_base_.test_pipeline[0], resize, _base_.test_pipeline[-1]]
 
+data_root = 'data/digits'
 # Loading takes next to no time, so no processes are started for it.
 train_dataloader = dict(
     batch_size=16,
     num_workers=0,
-    sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
+    sampler=dict(
+        _delete_=True,
+        _scope_='mmpretrain',
+        type='DefaultSampler',
+        shuffle=True,
+    ),
     dataset=dict(
         _delete_=True,
+        _scope_='mmpretrain',
         type='CustomDataset',
-        data_root='data/digits',
+        data_root=data_root,
         data_prefix='train',
         pipeline=train_pipeline,
     ),
@@ -51,8 +62,9 @@ val_dataloader = dict(
     num_workers=0,
     dataset=dict(
         _delete_=True,
+        _scope_='mmpretrain',
         type='CustomDataset',
-        data_root='data/digits',
+        data_root=data_root,
         data_prefix='val',
         pipeline=test_pipeline,
     ),

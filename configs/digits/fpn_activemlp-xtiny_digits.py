@@ -44,15 +44,12 @@ metainfo = dict(
 )
 # Scenes need no scaling, and digits may not be flipped.
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', reduce_zero_label=True),
-    dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
+    step
+    for step in _base_.train_pipeline
+    if step.type not in ('RandomResize', 'RandomCrop', 'RandomFlip')
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', reduce_zero_label=True),
-    dict(type='PackSegInputs'),
+    step for step in _base_.test_pipeline if step.type != 'Resize'
 ]
 train_dataloader = dict(
     batch_size=4,
@@ -87,7 +84,13 @@ test_dataloader = val_dataloader
 max_iters = 1800
 optim_wrapper = dict(optimizer=dict(lr=1e-3, fused=True))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=50),
+    dict(
+        _scope_='mmseg',
+        type='LinearLR',
+        start_factor=0.01,
+        by_epoch=False,
+        end=50,
+    ),
     dict(_base_.param_scheduler[0], begin=50, end=max_iters),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

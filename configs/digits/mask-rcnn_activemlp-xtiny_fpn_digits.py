@@ -5,13 +5,12 @@ _base_ = '../coco/mask-rcnn_activemlp-xtiny_fpn_1x_coco.py'
 pretrained = 'work_dirs/activemlp-xtiny_digits/epoch_10.pth'
 # Neck and heads are narrow, and proposals few, for the sake of two CPU cores.
 # Batch norm lets them learn faster.
-norm_cfg = dict(type='BN')
 model = dict(
     backbone=dict(
         drop_path_rate=0.0,
         init_cfg=dict(checkpoint=pretrained),
     ),
-    neck=dict(out_channels=96, num_outs=4, norm_cfg=norm_cfg),
+    neck=dict(out_channels=96, num_outs=4, norm_cfg=dict(type='BN')),
     rpn_head=dict(
         in_channels=96,
         feat_channels=96,
@@ -31,7 +30,7 @@ model = dict(
             in_channels=96,
             conv_out_channels=64,
             num_classes=10,
-            norm_cfg=norm_cfg,
+            norm_cfg=dict(type='BN'),
         ),
     ),
     train_cfg=dict(
@@ -93,8 +92,9 @@ test_evaluator = val_evaluator
 max_epochs = 1
 optim_wrapper = dict(optimizer=dict(lr=1e-3, fused=True))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=100),
+    dict(_base_.param_scheduler[0], start_factor=0.01, end=100),
     dict(
+        _scope_='mmdet',
         type='CosineAnnealingLR',
         T_max=max_epochs,
         end=max_epochs,

@@ -2,7 +2,5 @@ _base_ = [
     '../_base_/models/activemlp_classifier.py',
     '../_base_/datasets/imagenet_bs128_224.py',
     '../_base_/schedules/imagenet_bs1024_adamw_300e.py',
-    'mmpretrain::_base_/default_runtime.py',
+    '../_base_/imagenet_runtime.py',
 ]
-
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=3))

@@ -5,22 +5,40 @@ mmengine builds what such a config defines in the scope ``mmactive``, which
 knows ActiveMLP and nothing of the libraries.
 """
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
+from config_checks import load_config
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
-from mmpretrain.models import ImageClassifier
+from mmengine.dataset import Compose
+from mmengine.registry import (
+    DATASETS,
+    MODELS,
+    PARAM_SCHEDULERS,
+    init_default_scope,
+)
 
 import mmactive  # noqa: F401
+from mmactive.utils.runner import merge_options
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 NAMES = [
     str(path.relative_to(CONFIGS))
-    for task in ('imagenet', 'coco', 'ade20k')
-    for path in sorted((CONFIGS / task).rglob('*.py'))
-    if task == 'imagenet' or 'tiny' in path.name
+    for path in sorted(CONFIGS.rglob('*.py'))
+    if '_base_' not in path.parts
 ]
+# One of each dataset
+SMALLEST = {
+    'imagenet/activemlp-xtiny_8xb128_in1k.py': 'ImageClassifier',
+    'coco/retinanet_activemlp-xtiny_fpn_ms-3x_coco.py': 'RetinaNet',
+    'ade20k/fpn_activemlp-xtiny_8xb4-40k_ade20k-512x512.py': 'EncoderDecoder',
+    'cifar10/activemlp-xtiny_cifar10-subset.py': 'ImageClassifier',
+    'digits/activemlp-xtiny_digits.py': 'ImageClassifier',
+    'digits/mask-rcnn_activemlp-xtiny_fpn_digits.py': 'MaskRCNN',
+    'digits/fpn_activemlp-xtiny_digits.py': 'EncoderDecoder',
+}
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def inherit(name, tmp_path):
@@ -52,8 +70,26 @@ def test_scopes(name, tmp_path):
     assert ours <= {'mmactive.ActiveMLP', 'Pretrained'}
 
 
-def test_classifier_builds(tmp_path):
-    cfg = inherit('imagenet/activemlp-xtiny_8xb128_in1k.py', tmp_path)
+@pytest.mark.parametrize('name', SMALLEST)
+def test_builds(name, tmp_path):
+    cfg = inherit(name, tmp_path)
     init_default_scope(cfg.default_scope)
-    model = MODELS.build(cfg.model)
-    assert isinstance(model, ImageClassifier)
+    assert type(MODELS.build(cfg.model)).__name__ == SMALLEST[name]
+    for loader in LOADERS:
+        dataset = cfg[loader].dataset
+        Compose(dataset.pipeline)
+        DATASETS.build(dict(dataset, lazy_init=True))
+    for scheduler in cfg.param_scheduler:
+        assert PARAM_SCHEDULERS.get(scheduler.type)
+
+
+@pytest.mark.parametrize('name', SMALLEST)
+def test_data_root(name):
+    """The option changes the root of all data, and of annotation files."""
+    cfg = deepcopy(load_config(f'configs/{name}'))
+    merge_options(cfg, dict(data_root='/elsewhere'))
+    for loader in LOADERS:
+        root = cfg[loader].dataset.data_root
+        assert root.rstrip('/') == '/elsewhere'
+    ann_file = cfg.val_evaluator.get('ann_file')
+    assert ann_file is None or ann_file.startswith('/elsewhere/annotations/')

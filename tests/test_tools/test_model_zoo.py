@@ -1,4 +1,5 @@
 # Copyright (c) mmactive contributors. All rights reserved.
+import re
 import runpy
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 import yaml
 from config_checks import load_config
 from mmengine.analysis import FlopAnalyzer
+from mmengine.utils import get_installed_path
 from torch import nn
 
 from mmactive.utils.complexity import build_model, count_complexity
@@ -80,17 +82,76 @@ def test_metafiles_are_openmmlabs(sections):
     for model in index.models:
         assert model.name == Path(model.config).stem
         assert (ROOT / model.config).is_file()
-        for result in model.results:
-            # Nobody has trained these models here.
-            assert all(key.endswith('(paper)') for key in result.metrics)
-    meta = yaml.safe_load((ROOT / 'configs/imagenet/metafile.yml').read_text())
-    tiny = next(
-        model
-        for model in meta['Models']
-        if model['Name'] == 'activemlp-tiny_8xb128_in1k'
-    )
-    assert tiny['Metadata']['Parameters'] == 27_152_232
-    assert round(tiny['Metadata']['FLOPs'] / 1e9, 3) == 3.954
+
+
+# Files of the libraries that have all keys and metrics that we use
+UPSTREAM = (
+    'mmpretrain/.mim/configs/swin_transformer/metafile.yml',
+    'mmdet/.mim/configs/swin/metafile.yml',
+    'mmdet/.mim/configs/simple_copy_paste/metafile.yml',
+    'mmseg/.mim/configs/swin/metafile.yaml',
+)
+
+
+def list_names(metafiles):
+    """Lists keys, tasks, data sets and metrics of loaded metafiles."""
+    collections, models, metadata, code, results = (set() for _ in range(5))
+    for metafile in metafiles:
+        for collection in metafile.get('Collections', ()):
+            collections |= set(collection)
+            metadata |= set(collection['Metadata'])
+            code |= set(collection.get('Code', ()))
+        for model in metafile['Models']:
+            models |= set(model)
+            metadata |= set(model.get('Metadata', ()))
+            found = model.get('Results', [])
+            # mmseg has no list.
+            for result in [found] if isinstance(found, dict) else found:
+                results |= {
+                    (result['Task'], result['Dataset'], metric)
+                    for metric in result['Metrics']
+                }
+    return collections, models, metadata, code, results
+
+
+def test_metafiles_have_the_libraries_names():
+    paths = sorted(ROOT.glob('configs/*/metafile.yml'))
+    ours = [yaml.safe_load(path.read_text()) for path in paths]
+    assert len(ours) == 3
+    *keys, results = list_names(ours)
+    site = Path(get_installed_path('mmpretrain')).parent
+    upstream = [yaml.safe_load((site / name).read_text()) for name in UPSTREAM]
+    *known_keys, known_results = list_names(upstream)
+    for names, known in zip(keys, known_keys):
+        assert names <= known
+    # Nobody has trained these models here.
+    assert all(metric.endswith(' (paper)') for _, _, metric in results)
+    # The libraries print AP alone.
+    assert {
+        (task, dataset, re.sub(r'( AP).+', r'\1', metric[: -len(' (paper)')]))
+        for task, dataset, metric in results
+    } <= known_results
+    names = {c['Name'] for metafile in ours for c in metafile['Collections']}
+    assert len(names) == 3
+
+    models = {m['Name']: m for metafile in ours for m in metafile['Models']}
+    assert models['activemlp-tiny_8xb128_in1k']['Metadata'] == {
+        'Parameters': 27_152_232,
+        'FLOPs': 3_954_178_816,
+        'Epochs': 300,
+        'Batch Size': 1024,
+        'Training Data': 'ImageNet-1k',
+    }
+    upernet = models['upernet_activemlp-base_8xb2-160k_ade20k-512x512']
+    assert upernet['Metadata']['Iterations'] == 160_000
+    assert upernet['Metadata']['Batch Size'] == 16
+    assert upernet['Results'][0]['Metrics'] == {
+        'mIoU (paper)': 48.7,
+        'mIoU(ms+flip) (paper)': 49.8,
+    }
+    cascade = models['cascade-mask-rcnn_activemlp-tiny_fpn_ms-3x_coco']
+    assert cascade['Metadata']['Epochs'] == 36
+    assert 'Results' not in cascade  # The paper does not print any.
 
 
 class WholeSegmentor(nn.Module):
@@ -133,7 +194,7 @@ def test_rounding(zoo):
 
 def test_differences_are_found(zoo):
     cost = zoo['Complexity'](params=27_152_232, macs=3_954_000_000)
-    row = zoo['Row']('configs/imagenet/a.py', 'tiny', cost)
+    row = zoo['Row']('configs/imagenet/a.py', 'tiny', cost, {})
     section = dict(
         shape=[32, 32],
         printed=[

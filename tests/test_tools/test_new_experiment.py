@@ -15,6 +15,7 @@ import pytest
 import torch
 from mmdet.datasets import CocoDataset
 from mmengine.config import Config
+from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
 from mmactive.models import ActiveMLP
@@ -69,6 +70,16 @@ def write_fields(folder):
             Image.fromarray(labels).save(path)
 
 
+def write_flowers(folder):
+    """Writes grey images of two classes."""
+    for split in ('train', 'val'):
+        for grey, name in ((60, 'daisy'), (180, 'tulip')):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(2):
+                path = folder / split / name / f'{i}.jpg'
+                Image.new('RGB', (80, 60), (grey + i,) * 3).save(path)
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder as the page has it, with data and ImageNet checkpoints."""
@@ -97,6 +108,7 @@ def place(tmp_path, monkeypatch):
         {'train.json': 'images', 'val.json': 'images'},
     )
     write_fields(tmp_path / 'data/fields')
+    write_flowers(tmp_path / 'data/flowers')
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -200,7 +212,7 @@ def test_snippets(place, monkeypatch, run_tool, start_process):
                 run_tool(tool, *words[1:])
             rename_last(place / 'work_dirs')
             commands += 1
-    assert commands == 15
+    assert commands == 17
     check_results(place / 'work_dirs')
 
 
@@ -209,7 +221,8 @@ def check_results(work_dirs):
     names = {path.name for path in work_dirs.iterdir()}
     assert names == {
         *('higher_lr', 'smaller_images', 'small', 'own_variant', 'fruit'),
-        *('fields', 'fruit_fine_tuned', 'wide_fusion', 'sum_mixer_digits'),
+        *('fruit_fine_tuned', 'flowers', 'fields', 'fields_and_rest'),
+        *('wide_fusion', 'sum_mixer_digits'),
     }
     cfgs, weights = {}, {}
     for name in names:
@@ -228,7 +241,11 @@ def check_results(work_dirs):
 
     # The first iterations change next to nothing: the checkpoint was loaded.
     torch.manual_seed(0)
-    for name, arch in (('smaller_images', 'xtiny'), ('small', 'small')):
+    for name, arch in (
+        ('smaller_images', 'xtiny'),
+        ('small', 'small'),
+        ('flowers', 'xtiny'),
+    ):
         path = f'checkpoints/activemlp-{arch}_in1k.pth'
         start = torch.load(path, weights_only=True)['state_dict']
         start = start['backbone.downsample_layers.0.weight']
@@ -240,7 +257,21 @@ def check_results(work_dirs):
 
     fc = 'roi_head.bbox_head.fc_cls.weight'
     assert weights['fruit'][fc].shape[0] == 3
-    assert weights['fields']['decode_head.conv_seg.weight'].shape[0] == 3
+    assert weights['flowers']['head.fc.weight'].shape[0] == 2
+    for name, num, labels in (
+        ('fields', 3, {0, 1, 2, 255}),
+        ('fields_and_rest', 4, {0, 1, 2, 3}),
+    ):
+        key = 'decode_head.conv_seg.weight'
+        assert weights[name][key].shape[0] == num
+        init_default_scope('mmseg')
+        for loader in ('train_dataloader', 'val_dataloader'):
+            dataset = DATASETS.build(cfgs[name][loader].dataset)
+            found = dataset[0]['data_samples'].gt_sem_seg.data.unique()
+            # Padded crops, and crops that miss a class
+            assert set(found.tolist()) <= labels | {255}
+            if loader == 'val_dataloader':
+                assert set(found.tolist()) == labels
     frozen = [
         key
         for key in weights['higher_lr']

@@ -10,7 +10,8 @@ from .conftest import ROOT, TOOLS
 
 TOOL = TOOLS / 'dev' / 'run_all_configs.py'
 
-# The smallest of every method, and every schedule and ablation once.
+# Every method and every schedule, with the smallest backbone, and two of the
+# ablations, which are of Tiny. The slow test has all configs.
 SUBSET = (
     'imagenet/ablation/activemlp-tiny-star-one-offset_8xb128_in1k.py',
     'coco/mask-rcnn_activemlp-xtiny_fpn_1x_coco.py',
@@ -20,6 +21,14 @@ SUBSET = (
     'ade20k/fpn_activemlp-xtiny_8xb4-40k_ade20k-512x512.py',
     'ade20k/upernet_activemlp-xtiny_8xb2-160k_ade20k-512x512.py',
 )
+
+
+def list_configs():
+    return [
+        path
+        for folder in ('imagenet', 'coco', 'ade20k')
+        for path in (ROOT / 'configs' / folder).rglob('*.py')
+    ]
 
 
 def run_all(patterns, data_folder, start_process):
@@ -35,6 +44,19 @@ def run_all(patterns, data_folder, start_process):
     return {config for config, _ in rows}
 
 
+def method_and_schedule(config):
+    name = config.rpartition('/')[2]
+    pattern = r'(.*?)_?activemlp-[a-z-]+_(?:fpn_)?([^_]+)_.+\.py'
+    return re.fullmatch(pattern, name).groups()
+
+
+def test_subset_is_complete():
+    configs = (path.name for path in list_configs())
+    ours = zip(*map(method_and_schedule, SUBSET))
+    everything = zip(*map(method_and_schedule, configs))
+    assert [set(x) for x in ours] == [set(x) for x in everything]
+
+
 def test_subset(data_folder, start_process):
     assert run_all(SUBSET, data_folder, start_process) == set(SUBSET)
 
@@ -42,9 +64,7 @@ def test_subset(data_folder, start_process):
 @pytest.mark.slow
 def test_all(data_folder, start_process):
     configs = {
-        str(path.relative_to(ROOT / 'configs'))
-        for folder in ('imagenet', 'coco', 'ade20k')
-        for path in (ROOT / 'configs' / folder).rglob('*.py')
+        str(path.relative_to(ROOT / 'configs')) for path in list_configs()
     }
     assert len(configs) == 59
     assert run_all((), data_folder, start_process) == configs

@@ -17,7 +17,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import mmactive  # noqa: F401
+import mmactive
 from mmactive.utils.complexity import (
     NUM_BOX_REGIONS,
     NUM_MASK_REGIONS,
@@ -40,8 +40,9 @@ Every row is a config. *Paper* is what the paper's tables print
 ([{PAPER_TITLE}]({PAPER_URL})),
 *measured* is counted on the model that the config builds, and *diff.* is
 measured less printed. FLOPs are multiply-adds of convolutions and linear
-layers for one image of the given size, heads included; two-stage detectors
-process {NUM_BOX_REGIONS} boxes and {NUM_MASK_REGIONS} masks.
+layers in the inference of one image of the given size, heads included. Those
+of two-stage detectors process {NUM_BOX_REGIONS} boxes and {NUM_MASK_REGIONS}
+masks.
 
 All results are the paper's. *Reproduced* stays empty until somebody has
 trained the config.
@@ -69,11 +70,14 @@ class Row(NamedTuple):
         config (str): Path of the config file from the repository's root.
         variant (str): Variant of the backbone.
         cost (Complexity): Parameters and multiply-adds.
+        schedule (dict[str, int]): Length and batch size of its training, as
+            ``metafile.yml`` has them.
     """
 
     config: str
     variant: str
     cost: Complexity
+    schedule: Dict[str, int]
 
     @property
     def name(self) -> str:
@@ -133,7 +137,17 @@ class Meter:
         if key not in self.known:
             model = build_model(cfg)
             self.known[key] = count_complexity(model, section['shape'])
-        return Row(config, variant, self.known[key])
+        return Row(config, variant, self.known[key], get_schedule(cfg))
+
+
+def get_schedule(cfg: Config) -> Dict[str, int]:
+    """Returns length and batch size of a config's training."""
+    length = (
+        {'Iterations': cfg.train_cfg.max_iters}
+        if 'max_iters' in cfg.train_cfg
+        else {'Epochs': cfg.train_cfg.max_epochs}
+    )
+    return {**length, 'Batch Size': cfg.auto_scale_lr.base_batch_size}
 
 
 class OtherOperations(TorchDispatchMode):
@@ -306,48 +320,61 @@ def list_differences(section: dict, row: Row) -> List[List[str]]:
 
 def format_metafile(sections: List[dict], rows: Dict[str, List[Row]]) -> str:
     """Formats a metafile.yml, in the format of OpenMMLab's libraries."""
-    collection = dict(
-        Name='ActiveMLP',
-        Metadata=dict(Architecture=['Active Token Mixer', 'MLP']),
-        Paper=dict(Title=PAPER_TITLE, URL=PAPER_URL),
-        README='docs/en/model_zoo.md',
-        Code=dict(URL='mmactive/models/backbones/activemlp.py'),
-    )
-    models = []
-    for section in sections:
-        for row in rows[section['title']]:
-            results: Dict[str, dict] = {}
-            for _, column, printed in iter_printed(section, row.variant):
-                if column in COSTS:
-                    continue
-                task = section['task']
-                if column.startswith('mask'):
-                    task = 'Instance Segmentation'
-                # The label keeps anybody from taking it for a result of ours.
-                metrics = results.setdefault(task, {})
-                metrics[f'{column} (paper)'] = printed
-            models.append(
-                dict(
-                    Name=row.name,
-                    Config=row.config,
-                    Metadata=dict(
-                        Parameters=row.cost.params,
-                        FLOPs=row.cost.macs,
-                        **{'Training Data': section['dataset']},
-                    ),
-                    Results=[
-                        dict(
-                            Task=task,
-                            Dataset=section['dataset'],
-                            Metrics=metrics,
-                        )
-                        for task, metrics in results.items()
-                    ],
-                    **{'In Collection': 'ActiveMLP'},
-                )
-            )
+    dataset = sections[0]['dataset']
+    collection = {
+        'Name': f'ActiveMLP on {dataset}',
+        'Metadata': {
+            'Training Data': dataset,
+            'Training Techniques': ['AdamW', 'Weight Decay'],
+            'Architecture': ['Active Token Mixer', 'MLP'],
+        },
+        'Paper': {'Title': PAPER_TITLE, 'URL': PAPER_URL},
+        'README': 'docs/en/model_zoo.md',
+        'Code': {
+            'URL': 'mmactive/models/backbones/activemlp.py',
+            'Version': f'v{mmactive.__version__}',
+        },
+    }
+    models = [
+        format_model(section, row, collection['Name'])
+        for section in sections
+        for row in rows[section['title']]
+    ]
     content = dict(Collections=[collection], Models=models)
     return yaml.safe_dump(content, sort_keys=False, width=79)
+
+
+def format_model(section: dict, row: Row, collection: str) -> dict:
+    """Returns an entry of a metafile.yml."""
+    metadata = {
+        'FLOPs': row.cost.macs,
+        'Parameters': row.cost.params,
+        **row.schedule,
+        'Training Data': section['dataset'],
+    }
+    if 'method' in section:
+        metadata['Architecture'] = ['ActiveMLP', section['method']]
+    model = {
+        'Name': row.name,
+        'In Collection': collection,
+        'Config': row.config,
+        'Metadata': metadata,
+    }
+    results: Dict[str, dict] = {}
+    for _, column, printed in iter_printed(section, row.variant):
+        if column in COSTS:
+            continue
+        task = section['task']
+        if column.startswith('mask'):
+            task = 'Instance Segmentation'
+        # The label keeps anybody from taking it for a result of ours.
+        results.setdefault(task, {})[f'{column} (paper)'] = printed
+    if results:
+        model['Results'] = [
+            {'Task': task, 'Dataset': section['dataset'], 'Metrics': metrics}
+            for task, metrics in results.items()
+        ]
+    return model
 
 
 def write(path: Path, text: str) -> None:

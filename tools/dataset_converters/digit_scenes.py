@@ -1,5 +1,5 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-"""Write scenes of handwritten digits in COCO's and in ADE20K's format.
+"""Writes scenes of handwritten digits in COCO's and in ADE20K's format.
 
 A scene shows several of scikit-learn's handwritten digits in different sizes
 and colours on a crop of one of scikit-learn's sample photographs; later
@@ -148,7 +148,7 @@ class SceneComposer:
 
 
 def coco_annotations(masks: np.ndarray, labels: np.ndarray) -> list[dict]:
-    """Describe the digits of a scene as COCO does.
+    """Describes the digits of a scene as COCO does.
 
     Args:
         masks (np.ndarray): Visible parts, (num_digits, SIZE, SIZE), bool.
@@ -174,7 +174,7 @@ def coco_annotations(masks: np.ndarray, labels: np.ndarray) -> list[dict]:
 
 
 def semantic_map(masks: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Describe a scene as ADE20K does.
+    """Describes a scene as ADE20K does.
 
     Args:
         masks (np.ndarray): Visible parts, (num_digits, SIZE, SIZE), bool.
@@ -191,7 +191,7 @@ def semantic_map(masks: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def write_scenes(root: Path, seed: int, numbers: dict[str, int]) -> None:
-    """Write the scenes of both splits in both formats.
+    """Writes the scenes of both splits in both formats.
 
     Args:
         root (Path): The directory to fill.
@@ -235,9 +235,10 @@ def write_scenes(root: Path, seed: int, numbers: dict[str, int]) -> None:
 
 
 def parse_args() -> argparse.Namespace:
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
-        description="Write scenes of handwritten digits in COCO's and in "
-        "ADE20K's format"
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('out_dir', type=Path, help='directory to write')
     parser.add_argument(
@@ -253,6 +254,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Runs the command."""
     args = parse_args()
     numbers = dict(train=args.train, val=args.val)
     settings = dict(dataset='digit_scenes', seed=args.seed, **numbers)

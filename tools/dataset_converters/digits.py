@@ -1,5 +1,5 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-"""Write scikit-learn's handwritten digits as an image folder.
+"""Writes scikit-learn's handwritten digits as an image folder.
 
 The 1,797 digits come with scikit-learn (the test part of the UCI data set
 "Optical Recognition of Handwritten Digits": 8x8 pixels, 17 levels of grey),
@@ -24,7 +24,7 @@ NUM_VAL = 360
 
 
 def split_digits(seed: int) -> dict[str, np.ndarray]:
-    """Split the digits into train and val, each class alike in both.
+    """Splits the digits into train and val, each class alike in both.
 
     Args:
         seed (int): Seed of the shuffle.
@@ -46,7 +46,7 @@ def split_digits(seed: int) -> dict[str, np.ndarray]:
 def write_once(
     out_dir: Path, settings: dict, write: Callable[[Path], None]
 ) -> bool:
-    """Let ``write`` fill a directory and publish it whole or not at all.
+    """Lets ``write`` fill a directory and publishes it whole or not at all.
 
     The directory is filled under another name and renamed at the end, so an
     interrupted run leaves no ``out_dir`` behind and the next one starts over.
@@ -86,7 +86,7 @@ def write_once(
 
 
 def write_digits(root: Path, seed: int) -> None:
-    """Write every digit as a grey PNG of 8x8 pixels.
+    """Writes every digit as a grey PNG of 8x8 pixels.
 
     Args:
         root (Path): The directory to fill.
@@ -105,9 +105,10 @@ def write_digits(root: Path, seed: int) -> None:
 
 
 def parse_args() -> argparse.Namespace:
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
-        description="Write scikit-learn's handwritten digits as an image "
-        'folder'
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('out_dir', type=Path, help='directory to write')
     parser.add_argument(
@@ -117,6 +118,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """Runs the command."""
     args = parse_args()
     settings = dict(dataset='digits', seed=args.seed)
     written = write_once(

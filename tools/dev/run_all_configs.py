@@ -137,8 +137,7 @@ def list_options(config: str, args: argparse.Namespace) -> List[str]:
     if config.startswith('imagenet'):
         return [
             *common,
-            f'{train}.dataset.data_root=classes',
-            f'{test}.dataset.data_root=classes',
+            'data_root=classes',
             f'{train}.batch_size=2',
             f'{train}.dataset.pipeline.1.scale={size}',
             f'{test}.dataset.pipeline.1.scale={size}',

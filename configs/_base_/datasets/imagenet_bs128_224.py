@@ -3,6 +3,7 @@
 # timm switches it off beside RandAugment, which has colour operations itself.
 _base_ = ['mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py']
 
+data_root = 'data/imagenet'
 train_dataloader = dict(
     batch_size=128,
     # Each image occurs three times in a global batch, augmented differently.
@@ -13,6 +14,7 @@ train_dataloader = dict(
         shuffle=True,
         num_repeats=3,
     ),
+    dataset=dict(data_root=data_root),
 )
-val_dataloader = dict(batch_size=128)
-test_dataloader = dict(batch_size=128)
+val_dataloader = dict(batch_size=128, dataset=dict(data_root=data_root))
+test_dataloader = val_dataloader

@@ -16,6 +16,7 @@ param_scheduler = [
     dict(
         _scope_='mmseg',
         type='LinearLR',
+        # Warm-up is from 1e-6: read as Swin's warmup_ratio, a factor.
         start_factor=1e-6,
         by_epoch=False,
         begin=0,

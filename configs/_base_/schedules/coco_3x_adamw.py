@@ -1,3 +1,4 @@
+# 36 epochs. When the learning rate falls is chosen, after Swin.
 _base_ = ['./coco_1x_adamw.py']
 
 train_cfg = dict(max_epochs=36)

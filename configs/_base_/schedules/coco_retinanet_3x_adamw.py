@@ -1,0 +1,5 @@
+_base_ = './coco_3x_adamw.py'
+
+optim_wrapper = dict(
+    optimizer=dict(weight_decay=_base_.retinanet_weight_decay)
+)
