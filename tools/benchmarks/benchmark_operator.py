@@ -509,6 +509,7 @@ def draw_bars(plt: ModuleType, results: List[dict]) -> Any:
     """Draws times relative to ours: measures by inputs."""
     measures = [m for m in MEASURES if any(r['measure'] == m for r in results)]
     inputs = list(dict.fromkeys(r['input'] for r in results))
+    fontsize = 7 if len(inputs) == 1 else 5
     figure, axes = plt.subplots(
         len(measures),
         len(inputs),
@@ -534,14 +535,14 @@ def draw_bars(plt: ModuleType, results: List[dict]) -> Any:
                     width,
                     label=variant,
                 )
-                axis.bar_label(bars, fmt='%.2g', fontsize=5)
+                axis.bar_label(bars, fmt='%.2g', fontsize=fontsize)
             axis.axhline(1, color='black', linewidth=1)
             axis.set(yscale='log', title=f'{name}, {size}')
             axis.margins(y=0.2)
             axis.set_xticks(
                 range(len(cases)),
                 [case.replace(', ', '\n', 1) for case in cases],
-                fontsize=5,
+                fontsize=fontsize,
             )
         row[0].set_ylabel('time / mmactive')
         row[-1].legend(fontsize=7, loc='center left', bbox_to_anchor=(1, 0.5))
