@@ -492,12 +492,11 @@ def plot(path: Path, results: List[dict]) -> None:
         groups.setdefault((result['arch'], result['dtype']), []).append(result)
     for (arch, dtype), group in groups.items():
         if arch == 'any':
-            figure = draw_lines(plt, group)
+            figure, title = draw_lines(plt, group), dtype
         else:
             figure = draw_bars(plt, group)
-        figure.suptitle(f'ActiveMLP-{arch.capitalize()}, {dtype}')
-        if arch == 'any':
-            figure.suptitle(dtype)
+            title = f'ActiveMLP-{arch.capitalize()}, {dtype}'
+        figure.suptitle(title)
         name = path.stem
         if len(groups) > 1:
             name += f'_{arch}_{dtype}'
@@ -535,7 +534,7 @@ def draw_bars(plt: ModuleType, results: List[dict]) -> Any:
                     width,
                     label=variant,
                 )
-                axis.bar_label(bars, fmt='%.2g', fontsize=fontsize)
+                axis.bar_label(bars, fmt='%.3g', fontsize=fontsize)
             axis.axhline(1, color='black', linewidth=1)
             axis.set(yscale='log', title=f'{name}, {size}')
             axis.margins(y=0.2)

@@ -238,7 +238,8 @@ def copy_bandwidth(device: str) -> float:
     source = torch.zeros(num_bytes, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
     copy = {'copy': [lambda: target.copy_(source)]}
-    return 2 * num_bytes / measure(copy, device, rounds=5)['copy'].seconds
+    measured = measure(copy, device, rounds=5, min_seconds=0.01)
+    return 2 * num_bytes / measured['copy'].seconds
 
 
 def peak_memory(function: Callable[[], object], device: str) -> int:
