@@ -332,7 +332,7 @@ def plot(path: Path, results: List[dict]) -> None:
                 title=f'inference, batch 1, {chosen[0]["dtype"]}',
             )
             axis.set_xticks(sizes, sizes)
-            axis.minorticks_off()
+            axis.set_xticks([], minor=True)
             axis.grid(alpha=0.3)
             axis.legend()
             continue

@@ -583,7 +583,7 @@ def draw_lines(plt: ModuleType, results: List[dict]) -> Any:
         )
         axis.set(xscale='log', yscale='log', title=name, xlabel='channels C')
         axis.set_xticks(channels, channels)
-        axis.minorticks_off()
+        axis.set_xticks([], minor=True)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=6)
     axes[0, 0].set_ylabel('ms')

@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
@@ -251,10 +252,13 @@ def peak_memory(function: Callable[[], object], device: str) -> int:
         function()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    with profile(
-        activities=[ProfilerActivity.CPU], profile_memory=True
-    ) as profiler:
-        function()
+    with warnings.catch_warnings():
+        # That it keeps one cycle of several: there is one.
+        warnings.filterwarnings('ignore', 'Warning: Profiler clears')
+        with profile(
+            activities=[ProfilerActivity.CPU], profile_memory=True
+        ) as profiler:
+            function()
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'trace.json')
         profiler.export_chrome_trace(path)
