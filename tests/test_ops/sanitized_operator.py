@@ -47,6 +47,10 @@ if __name__ == '__main__':
     else:
         import mmactive.ops  # noqa: F401
 
+        if not torch._C._dispatch_has_kernel_for_dispatch_key(
+            'mmactive::axial_deform_gather', 'CUDA'
+        ):
+            raise SystemExit('mmactive was built without CUDA kernels.')
         run(torch.ops.mmactive, 'cuda')
         torch.cuda.synchronize()
     print('Every kernel ran.')

@@ -21,6 +21,8 @@ from benchmark_utils import (
     format_table,
     import_pyplot,
     make_parser,
+    read_results,
+    require_kernel,
     save_figure,
     write_results,
 )
@@ -173,6 +175,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Measures all cases, prints a table, writes numbers and a plot."""
     args = parse_args()
+    if args.plot:
+        plot(args.plot.with_suffix('.png'), read_results(args.plot))
+        return
+    require_kernel(args.device)
     run = describe_run(args.device)
     model = build_model(args.device)
     results = []
@@ -210,8 +216,9 @@ def main() -> None:
         for r in results
     ]
     print(f'\n{format_table(header, rows)}')
-    write_results(args.out / f'amp_{args.device}.json', run, results)
-    plot(args.out / f'amp_{args.device}.png', results)
+    path = args.out / f'{args.name or f"amp_{args.device}"}.json'
+    write_results(path, run, results)
+    plot(path.with_suffix('.png'), results)
 
 
 if __name__ == '__main__':

@@ -5,7 +5,8 @@ Measures images per second and peak memory in inference and in training steps
 (forward, backward, AdamW), and on request (``--scaling``) how the time for one
 image grows with its size. The networks are classifiers with random weights
 and take turns. ``reference`` is ActiveMLP-Tiny in the formulation of the
-released models, on torchvision's deformable convolution.
+released models, on torchvision's deformable convolution. Needs PyTorch; models
+of libraries that are not installed are left out.
 
     python tools/benchmarks/benchmark_models.py --modes inference
     python tools/benchmarks/benchmark_models.py --scaling 224 448 896
@@ -19,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, List
 
+import openmmlab_stand_in
 import torch
 import torch.nn.functional as F
 from benchmark_utils import (
@@ -28,10 +30,14 @@ from benchmark_utils import (
     make_parser,
     measure,
     peak_memory,
+    read_results,
+    require_kernel,
     save_figure,
     write_results,
 )
 from torch import Tensor, nn
+
+from mmactive.utils.dependencies import is_installed
 
 OURS = 'ActiveMLP-T'
 DTYPES = ('float32', 'bfloat16', 'float16')
@@ -147,9 +153,9 @@ def autocast(args: argparse.Namespace) -> torch.autocast:
 
 def inference_step(model, images, args) -> Callable[[], None]:
     """Returns one pass over a batch of images."""
+    model.eval()
 
     def step():
-        model.eval()
         with torch.inference_mode(), autocast(args):
             model(images)
 
@@ -160,9 +166,9 @@ def training_step(model, images, args) -> Callable[[], None]:
     """Returns one step of training on a batch of images."""
     target = torch.arange(len(images), device=images.device) % 1000
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
+    model.train()
 
     def step():
-        model.train()
         with autocast(args):
             loss = F.cross_entropy(model(images), target)
         loss.backward()
@@ -173,6 +179,20 @@ def training_step(model, images, args) -> Callable[[], None]:
 
 
 STEPS = dict(inference=inference_step, training=training_step)
+
+
+def time_steps(
+    steps: Dict[str, Callable[[], None]], args: argparse.Namespace
+) -> Dict[str, float]:
+    """Returns the seconds that each step takes."""
+    measured = measure(
+        {name: [step] for name, step in steps.items()},
+        args.device,
+        args.rounds,
+        # On a GPU one step is too short, and its end waits for its launches.
+        min_seconds=1.0 if args.device == 'cuda' else 0.0,
+    )
+    return {name: result.seconds for name, result in measured.items()}
 
 
 def run_mode(mode: str, args: argparse.Namespace) -> List[dict]:
@@ -187,7 +207,7 @@ def run_mode(mode: str, args: argparse.Namespace) -> List[dict]:
     for name, step in steps.items():
         step()  # what stays, as the optimizer's state, does not count
         memory[name] = peak_memory(step, args.device)
-    seconds = measure(steps, args.device, args.rounds)
+    seconds = time_steps(steps, args)
     return [
         dict(
             measure=mode,
@@ -210,7 +230,7 @@ def run_scaling(args: argparse.Namespace) -> List[dict]:
     for resolution in args.scaling:
         images = torch.randn(1, 3, resolution, resolution, device=args.device)
         steps = {n: inference_step(m, images, args) for n, m in models.items()}
-        seconds = measure(steps, args.device, args.rounds)
+        seconds = time_steps(steps, args)
         results += [
             dict(
                 measure='scaling',
@@ -312,7 +332,7 @@ def plot(path: Path, results: List[dict]) -> None:
                 title=f'inference, batch 1, {chosen[0]["dtype"]}',
             )
             axis.set_xticks(sizes, sizes)
-            axis.minorticks_off()
+            axis.set_xticks([], minor=True)
             axis.grid(alpha=0.3)
             axis.legend()
             continue
@@ -372,6 +392,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Measures all models, prints tables, writes numbers and a plot."""
     args = parse_args()
+    if args.plot:
+        plot(args.plot.with_suffix('.png'), read_results(args.plot))
+        return
+    require_kernel(args.device)
+    if not (is_installed('mmengine') and is_installed('mmcv')):
+        print('with stand-ins for mmengine and mmcv, which are not installed')
+        openmmlab_stand_in.install()
     if args.threads:
         torch.set_num_threads(args.threads)
     logging.disable(logging.INFO)  # what mmengine says of each weight
@@ -384,9 +411,9 @@ def main() -> None:
         results += run_scaling(args)
     for name, table in summarize(results).items():
         print(f'\n{name}\n{table}')
-    name = f'models_{args.device}'
-    write_results(args.out / f'{name}.json', run, results)
-    plot(args.out / f'{name}.png', results)
+    path = args.out / f'{args.name or f"models_{args.device}"}.json'
+    write_results(path, run, results)
+    plot(path.with_suffix('.png'), results)
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-"""Times the ATM operator against other ways to compute the same.
+r"""Times the ATM operator against other ways to compute the same.
 
 For shapes of ActiveMLP's stages it measures
 
@@ -13,28 +13,37 @@ For shapes of ActiveMLP's stages it measures
   one by one (``copies``): input and offset in, output out,
 
 each forward and backward. All variants compute the same, which is checked
-first, and take turns. Needs PyTorch; torchvision, mmcv and matplotlib are used
-if they are installed.
+first, and take turns. In half precision the peers compute in float32, as they
+do under autocast. On a GPU the calls are CUDA graphs on tensors that together
+do not fit into its cache. Needs PyTorch; torchvision, mmcv and matplotlib are
+used if they are installed.
 
     python tools/benchmarks/benchmark_operator.py --stages 1 4 --dims 2
-    python tools/benchmarks/benchmark_operator.py --device cuda --out results
+    python tools/benchmarks/benchmark_operator.py --arch tiny large \
+        --inputs 1x224x224 8x224x224 64x224x224 1x800x1280 2x800x1280
+    python tools/benchmarks/benchmark_operator.py --channels 32 64 128 256
 """
 
 import argparse
 import itertools
 from pathlib import Path
-from typing import Callable, Dict, List
+from types import ModuleType
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import torch
 import torch.nn.functional as F
 from benchmark_utils import (
+    copy_bandwidth,
     describe_run,
     format_table,
     import_pyplot,
     make_parser,
     measure,
     peak_memory,
+    read_results,
+    require_kernel,
     save_figure,
+    use_stream,
     write_results,
 )
 from torch import Tensor
@@ -62,6 +71,21 @@ MEASURES = (
 )
 
 
+# What the yardsticks are called.
+YARDSTICKS = ('linear', 'copy', 'copies')
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The linear layer of the token mixer: ``mmactive.models.layers.Linear``.
+
+    That one needs mmengine and mmcv, in whose company it lives.
+    """
+    if x.device.type != 'cpu' or x.dtype != torch.float32:
+        return F.linear(x, weight, bias)
+    x = F.conv2d(x.permute(0, 3, 1, 2), weight[:, :, None, None], bias)
+    return x.permute(0, 2, 3, 1)
+
+
 class Case:
     """Tensors of one stage, and the ways to sample them.
 
@@ -72,15 +96,16 @@ class Case:
         dtype (torch.dtype): The dtype of the tokens. Offsets are float32, as
             under autocast.
         device (str): 'cpu' or 'cuda'.
+        seed (int): Of the random numbers.
     """
 
-    def __init__(self, shape, shared, dim, dtype, device):
+    def __init__(self, shape, shared, dim, dtype, device, seed=0):
         n, h, w, c = shape
         self.dim, self.shared = dim, shared
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator(device).manual_seed(seed)
 
         def randn(*size, std=1.0):
-            return (torch.randn(size, generator=generator) * std).to(device)
+            return std * torch.randn(size, generator=generator, device=device)
 
         self.input = randn(*shape).to(dtype).requires_grad_()
         # Both axes' offsets lie in one tensor, as the offset layer writes it.
@@ -100,29 +125,29 @@ class Case:
     def mmactive_layer(self) -> Tensor:
         """The operator, then the linear layer."""
         output = axial_deform_gather(self.input, self.offset, self.dim)
-        return F.linear(output, self.weight, self.bias)
+        return _linear(output, self.weight, self.bias)
 
     def linear(self) -> Tensor:
         """The linear layer alone."""
-        return F.linear(self.input, self.weight, self.bias)
+        return _linear(self.input, self.weight, self.bias)
 
     def torchvision_layer(self) -> Tensor:
         """A 1x1 deformable convolution with one offset group a channel."""
         output = deform_conv2d(
-            self.input.permute(0, 3, 1, 2),
+            self.input.float().permute(0, 3, 1, 2),
             self._expanded_offset(),
-            self.weight[:, :, None, None],
-            self.bias,
+            self.weight.float()[:, :, None, None],
+            self.bias.float(),
         )
-        return output.permute(0, 2, 3, 1)
+        return output.permute(0, 2, 3, 1).to(self.input.dtype)
 
     def mmcv_layer(self) -> Tensor:
         """The same with mmcv's deformable convolution, which has no bias."""
         n, c = len(self.input), self.input.size(3)
         output = mmcv_deform_conv2d(
-            self.input.permute(0, 3, 1, 2).contiguous(),
+            self.input.float().permute(0, 3, 1, 2).contiguous(),
             self._expanded_offset(),
-            self.weight[:, :, None, None],
+            self.weight.float()[:, :, None, None],
             1,  # stride
             0,  # padding
             1,  # dilation
@@ -131,14 +156,15 @@ class Case:
             False,  # bias
             n,  # im2col_step
         )
-        return output.permute(0, 2, 3, 1) + self.bias
+        output = output.permute(0, 2, 3, 1) + self.bias.float()
+        return output.to(self.input.dtype)
 
     def _expanded_offset(self) -> Tensor:
         """Returns offsets (y, x) of every channel, of which one is zero."""
         offset = self.offset.permute(0, 3, 1, 2)
         offset = offset.repeat_interleave(self.shared, dim=1)
         n, c, h, w = offset.shape
-        both = self.input.new_zeros(n, 2 * c, h, w)
+        both = offset.new_zeros(n, 2 * c, h, w)
         both[:, self.dim - 1 :: 2] += offset
         return both
 
@@ -156,7 +182,7 @@ class Case:
         """``F.grid_sample`` with the groups as images."""
         n, h, w, c = self.input.shape
         groups = c // self.shared
-        image = self.input.permute(0, 3, 1, 2)
+        image = self.input.float().permute(0, 3, 1, 2)
         image = image.reshape(n * groups, self.shared, h, w)
         moved = self.offset.permute(0, 3, 1, 2).reshape(n * groups, h, w)
         x = torch.arange(w, device=moved.device).expand_as(moved)
@@ -167,10 +193,9 @@ class Case:
             x = x + moved
         # In grid_sample's coordinates -1 and 1 are the edges of the image.
         grid = torch.stack(((2 * x + 1) / w - 1, (2 * y + 1) / h - 1), dim=-1)
-        output = F.grid_sample(
-            image, grid.to(image.dtype), align_corners=False
-        )
-        return output.view(n, c, h, w).permute(0, 2, 3, 1)
+        output = F.grid_sample(image, grid, align_corners=False)
+        output = output.view(n, c, h, w).permute(0, 2, 3, 1)
+        return output.to(self.input.dtype)
 
     def num_bytes(self, backward: bool) -> int:
         """Returns how many bytes must move at least."""
@@ -203,23 +228,24 @@ class Case:
         return copy
 
 
-def find_variants(case: Case, layer: bool, compiled: bool) -> dict:
+Function = Callable[[Case], Tensor]
+
+
+def find_variants(layer: bool, compiled: bool) -> Dict[str, Function]:
     """Returns the functions that can be compared, ours first."""
     if layer:
-        variants = {'mmactive': case.mmactive_layer}
+        variants = {'mmactive': Case.mmactive_layer}
         if deform_conv2d is not None:
-            variants['torchvision'] = case.torchvision_layer
-        if mmcv_deform_conv2d is not None and case.input.dtype == torch.float:
-            variants['mmcv'] = case.mmcv_layer
+            variants['torchvision'] = Case.torchvision_layer
+        if mmcv_deform_conv2d is not None:
+            variants['mmcv'] = Case.mmcv_layer
         peers = ['mmactive', 'torchvision']
     else:
         variants = {
-            'mmactive': case.mmactive_gather,
-            'grid_sample': case.grid_sample,
-            'gather+lerp': case.gather_lerp,
+            'mmactive': Case.mmactive_gather,
+            'grid_sample': Case.grid_sample,
+            'gather+lerp': Case.gather_lerp,
         }
-        if case.input.dtype != torch.float:
-            del variants['grid_sample']  # takes no offsets of a wider dtype
         peers = ['grid_sample', 'gather+lerp']
     if compiled:
         torch._dynamo.reset()
@@ -229,80 +255,182 @@ def find_variants(case: Case, layer: bool, compiled: bool) -> dict:
     return variants
 
 
-def run_case(case: Case, args: argparse.Namespace) -> List[dict]:
-    """Measures everything for one case."""
-    results = []
-    for layer in (True, False):
-        kind = 'layer' if layer else 'gather'
-        if not any(name.startswith(kind) for name in args.measures):
-            continue
-        variants = find_variants(case, layer, args.compile)
-        expected = None
-        for name, function in variants.items():
+def forward(function: Function, case: Case, layer: bool) -> Callable:
+    """Returns a call without gradients."""
+
+    def call():
+        with torch.no_grad():
+            return function(case)
+
+    return call
+
+
+def forward_backward(function: Function, case: Case, layer: bool) -> Callable:
+    """Returns a call with gradients."""
+    inputs = case.tensors(layer)
+    # The linear layer alone has no use for the offsets.
+    return lambda: torch.autograd.grad(
+        function(case), inputs, case.grad, allow_unused=True
+    )
+
+
+def backward(function: Function, case: Case, layer: bool) -> Callable:
+    """Returns a call of the gradients alone."""
+    inputs, output = case.tensors(layer), function(case)
+    return lambda: torch.autograd.grad(
+        output, inputs, case.grad, retain_graph=True
+    )
+
+
+MODES = {
+    'forward': forward,
+    'forward+backward': forward_backward,
+    'backward': backward,
+}
+
+
+def leave_out(name: str, error: RuntimeError) -> None:
+    """Says why a peer is not measured; ours has to be."""
+    if name == 'mmactive':
+        raise error
+    print(f'\nwithout {name}: {str(error).strip().splitlines()[0]}')
+
+
+def check_variants(case: Case, variants: Dict[str, Function]) -> dict:
+    """Returns the variants that run, if they all compute the same."""
+    tolerance = 1e-3 if case.input.dtype == torch.float else 0.1
+    checked = {}
+    for name, function in variants.items():
+        try:
             with torch.no_grad():
-                output = function().float()
-            if expected is None:
-                expected = output
-            tolerance = 1e-3 if case.input.dtype == torch.float else 0.1
-            torch.testing.assert_close(
-                output,
-                expected,
-                rtol=tolerance,
-                atol=tolerance,
-                msg=lambda text, name=name: f'{name} differs: {text}',
+                output = function(case).float()
+        except RuntimeError as error:
+            leave_out(name, error)
+            continue
+        if not checked:
+            expected = output
+        torch.testing.assert_close(
+            output,
+            expected,
+            rtol=tolerance,
+            atol=tolerance,
+            msg=lambda text, name=name: f'{name} differs: {text}',
+        )
+        checked[name] = function
+    return checked
+
+
+def run_mode(
+    kind: str,
+    mode: str,
+    variants: Dict[str, Function],
+    cases: List[Case],
+    args: argparse.Namespace,
+) -> List[dict]:
+    """Measures the layer or the gather in one mode."""
+    layer = kind == 'layer'
+    calls, memory = {}, {}
+    for name, function in variants.items():
+        try:
+            of_name = [MODES[mode](function, case, layer) for case in cases]
+            of_name[0]()  # compiles
+            memory[name] = peak_memory(of_name[0], args.device)
+        except RuntimeError as error:
+            leave_out(name, error)
+            continue
+        calls[name] = of_name
+    num_bytes = None
+    if layer:
+        calls['linear'] = [
+            MODES[mode](Case.linear, case, layer) for case in cases
+        ]
+    else:
+        is_backward = mode == 'backward'
+        num_bytes = cases[0].num_bytes(is_backward)
+        calls['copy'] = [case.copy(is_backward) for case in cases]
+        calls['copies'] = [case.copies(is_backward) for case in cases]
+    measured = measure(
+        calls, args.device, args.rounds, args.min_seconds, graph=True
+    )
+    results = []
+    for name, (seconds, timed) in measured.items():
+        result = dict(
+            measure=f'{kind} {mode}',
+            variant=name,
+            timed=timed,
+            seconds=seconds,
+            ratio=seconds / measured['mmactive'].seconds,
+            peak_bytes=memory.get(name),
+        )
+        if num_bytes is not None:
+            speed = num_bytes / seconds
+            result.update(
+                bytes=num_bytes,
+                gb_per_second=speed / 1e9,
+                fraction_of_copy=measured['copy'].seconds / seconds,
+                fraction_of_large_copy=speed / args.copy_bandwidth,
             )
-
-        def without_grad(function):
-            def call():
-                with torch.no_grad():
-                    return function()
-
-            return call
-
-        def with_backward(function, layer=layer):
-            inputs = case.tensors(layer)
-            # The linear layer alone has no use for the offsets.
-            return lambda: torch.autograd.grad(
-                function(), inputs, case.grad, allow_unused=True
-            )
-
-        def backward_only(function, layer=layer):
-            inputs, output = case.tensors(layer), function()
-            return lambda: torch.autograd.grad(
-                output, inputs, case.grad, retain_graph=True
-            )
-
-        for mode, wrap in (
-            ('forward', without_grad),
-            ('forward+backward', with_backward),
-            ('backward', backward_only),
-        ):
-            if f'{kind} {mode}' not in args.measures:
-                continue
-            functions = {name: wrap(f) for name, f in variants.items()}
-            memory = {
-                name: peak_memory(f, args.device)
-                for name, f in functions.items()
-            }
-            if layer:
-                functions['linear'] = wrap(case.linear)
-            else:
-                backward = mode == 'backward'
-                functions['copy'] = case.copy(backward)
-                functions['copies'] = case.copies(backward)
-            seconds = measure(
-                functions, args.device, args.rounds, args.min_seconds
-            )
-            results += [
-                dict(
-                    measure=f'{kind} {mode}',
-                    variant=name,
-                    seconds=seconds[name],
-                    peak_bytes=memory.get(name),
-                )
-                for name in functions
-            ]
+        results.append(result)
     return results
+
+
+def run_cases(cases: List[Case], args: argparse.Namespace) -> List[dict]:
+    """Measures everything on tensors of one shape."""
+    results = []
+    for kind in ('layer', 'gather'):
+        modes = [m for m in MODES if f'{kind} {m}' in args.measures]
+        if not modes:
+            continue
+        variants = find_variants(kind == 'layer', args.compile)
+        variants = check_variants(cases[0], variants)
+        for mode in modes:
+            results += run_mode(kind, mode, variants, cases, args)
+    return results
+
+
+def make_cases(
+    shape: Tuple[int, ...], args: argparse.Namespace, **options
+) -> List[Case]:
+    """Makes as many sets of tensors as the cache does not hold."""
+    first = Case(shape, device=args.device, **options)
+    number = 1
+    if args.device == 'cuda':
+        device = torch.cuda.get_device_properties(first.input.device)
+        # Of very small tensors 256 sets have to do: graphs have limits.
+        number += 4 * device.L2_cache_size // first.num_bytes(backward=False)
+        number = min(number, 256)
+    others = range(1, number)
+    return [
+        first,
+        *(Case(shape, device=args.device, seed=i, **options) for i in others),
+    ]
+
+
+def find_shapes(args: argparse.Namespace) -> Iterator[dict]:
+    """Yields what describes the tokens of each case."""
+    for (batch, height, width), arch, stage in itertools.product(
+        args.inputs, args.arch, args.stages
+    ):
+        stride = STRIDES[stage - 1]
+        tokens = (batch, height // stride, width // stride)
+        size = f'{batch}x{height}x{width}'
+        if args.channels is None:
+            yield dict(
+                arch=arch,
+                stage=stage,
+                input=size,
+                shape=(*tokens, DIMS[arch][stage - 1]),
+                shared=SHARED_CHANNELS[stage - 1],
+            )
+            continue
+        for channels in args.channels:
+            yield dict(
+                arch='any',
+                stage=stage,
+                input=size,
+                shape=(*tokens, channels),
+                shared=SHARED_CHANNELS[stage - 1],
+            )
 
 
 def summarize(results: List[dict]) -> Dict[str, str]:
@@ -313,15 +441,14 @@ def summarize(results: List[dict]) -> Dict[str, str]:
         if not chosen:
             continue
         names = list(dict.fromkeys(r['variant'] for r in chosen))
-        yardsticks = ('linear', 'copy', 'copies')
-        peers = [n for n in names if n not in ('mmactive', *yardsticks)]
+        peers = [n for n in names if n not in ('mmactive', *YARDSTICKS)]
         header = ['N x H x W x C, S, dim, dtype', 'ms', 'MiB']
         header += [f'{peer}, MiB' for peer in peers]
         bounded = {'linear', 'torchvision'} <= set(names)
         if bounded:
             header.append('bound')
         if 'copies' in names:
-            header += ['/ copies', 'of copy']
+            header += ['/ copies', 'of copy', 'GB/s', 'of large copy']
         rows = []
         for case, group in itertools.groupby(chosen, lambda r: r['case']):
             group = {r['variant']: r for r in group}
@@ -343,56 +470,130 @@ def summarize(results: List[dict]) -> Dict[str, str]:
                 row.append(f'{ratio:.1f}x')
             if 'copies' in names:
                 ratio = ours['seconds'] / group['copies']['seconds']
-                fraction = group['copy']['seconds'] / ours['seconds']
-                row += [f'{ratio:.2f}', f'{fraction:.0%}']
+                row += [
+                    f'{ratio:.2f}',
+                    f'{ours["fraction_of_copy"]:.0%}',
+                    f'{ours["gb_per_second"]:.1f}',
+                    f'{ours["fraction_of_large_copy"]:.0%}',
+                ]
             rows.append(row)
         tables[name] = format_table(header, rows)
     return tables
 
 
 def plot(path: Path, results: List[dict]) -> None:
-    """Draws the times relative to the operator's."""
+    """Draws times: a file for each architecture and dtype."""
     plt = import_pyplot()
     if plt is None:
         return
 
+    groups = {}
+    for result in results:
+        groups.setdefault((result['arch'], result['dtype']), []).append(result)
+    for (arch, dtype), group in groups.items():
+        if arch == 'any':
+            figure, title = draw_lines(plt, group), dtype
+        else:
+            figure = draw_bars(plt, group)
+            title = f'ActiveMLP-{arch.capitalize()}, {dtype}'
+        figure.suptitle(title)
+        name = path.stem
+        if len(groups) > 1:
+            name += f'_{arch}_{dtype}'
+        save_figure(figure, path.with_name(f'{name}.png'))
+        plt.close(figure)
+
+
+def draw_bars(plt: ModuleType, results: List[dict]) -> Any:
+    """Draws times relative to ours: measures by inputs."""
     measures = [m for m in MEASURES if any(r['measure'] == m for r in results)]
-    cases = list(dict.fromkeys(r['case'] for r in results))
+    inputs = list(dict.fromkeys(r['input'] for r in results))
+    fontsize = 7 if len(inputs) == 1 else 5
     figure, axes = plt.subplots(
         len(measures),
-        1,
-        figsize=(max(7, 1.1 * len(cases)), 2.6 * len(measures)),
+        len(inputs),
+        figsize=(4 + 5 * len(inputs), 0.5 + 2.6 * len(measures)),
         squeeze=False,
-        sharex=True,
+        sharex='col',
+        sharey='row',
         layout='constrained',
     )
-    for axis, name in zip(axes[:, 0], measures):
-        chosen = [r for r in results if r['measure'] == name]
-        variants = list(dict.fromkeys(r['variant'] for r in chosen))
-        times = {(r['case'], r['variant']): r['seconds'] for r in chosen}
+    for row, name in zip(axes, measures):
+        of_measure = [r for r in results if r['measure'] == name]
+        variants = list(dict.fromkeys(r['variant'] for r in of_measure))
         variants.remove('mmactive')
         width = 0.8 / len(variants)
-        for i, variant in enumerate(variants):
-            heights = [
-                times.get((case, variant), float('nan'))
-                / times[case, 'mmactive']
-                for case in cases
-            ]
-            positions = [
-                j + (i + 0.5) * width - 0.4 for j in range(len(cases))
-            ]
-            bars = axis.bar(positions, heights, width, label=variant)
-            axis.bar_label(bars, fmt='%.2g', fontsize=7)
-        axis.axhline(1, color='black', linewidth=1)
-        axis.set(yscale='log', title=name, ylabel='time / mmactive')
-        axis.margins(y=0.2)
-        axis.legend(fontsize=7, loc='center left', bbox_to_anchor=(1, 0.5))
-    axes[-1, 0].set_xticks(
-        range(len(cases)),
-        [case.replace(', ', '\n', 1) for case in cases],
-        fontsize=7,
+        for axis, size in zip(row, inputs):
+            chosen = [r for r in of_measure if r['input'] == size]
+            cases = list(dict.fromkeys(r['case'] for r in chosen))
+            ratios = {(r['case'], r['variant']): r['ratio'] for r in chosen}
+            for i, variant in enumerate(variants):
+                bars = axis.bar(
+                    [j + (i + 0.5) * width - 0.4 for j in range(len(cases))],
+                    [ratios.get((c, variant), float('nan')) for c in cases],
+                    width,
+                    label=variant,
+                )
+                axis.bar_label(bars, fmt='%.3g', fontsize=fontsize)
+            axis.axhline(1, color='black', linewidth=1)
+            axis.set(yscale='log', title=f'{name}, {size}')
+            axis.margins(y=0.2)
+            axis.set_xticks(
+                range(len(cases)),
+                [case.replace(', ', '\n', 1) for case in cases],
+                fontsize=fontsize,
+            )
+        row[0].set_ylabel('time / mmactive')
+        row[-1].legend(fontsize=7, loc='center left', bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def draw_lines(plt: ModuleType, results: List[dict]) -> Any:
+    """Draws the times over the channels: a row of measures."""
+    measures = [m for m in MEASURES if any(r['measure'] == m for r in results)]
+    figure, axes = plt.subplots(
+        1,
+        len(measures),
+        figsize=(5 * len(measures), 4.5),
+        squeeze=False,
+        layout='constrained',
     )
-    save_figure(figure, path)
+    for axis, name in zip(axes[0], measures):
+        lines = {}
+        for result in results:
+            if result['measure'] == name:
+                label = '{variant}, {input}, dim {dim}'.format(**result)
+                lines.setdefault(label, {})[result['shape'][3]] = result
+        for label, line in lines.items():
+            axis.plot(
+                list(line),
+                [result['seconds'] * 1e3 for result in line.values()],
+                marker='o',
+                linestyle='-' if label.startswith('mmactive') else '--',
+                label=label,
+            )
+        first = min(line[min(line)]['seconds'] for line in lines.values())
+        channels = sorted({c for line in lines.values() for c in line})
+        axis.plot(
+            channels,
+            [first * 500 * c / channels[0] for c in channels],
+            color='gray',
+            linestyle=':',
+            label='linear in C',
+        )
+        axis.set(xscale='log', yscale='log', title=name, xlabel='channels C')
+        axis.set_xticks(channels, channels)
+        axis.set_xticks([], minor=True)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=6)
+    axes[0, 0].set_ylabel('ms')
+    return figure
+
+
+def input_size(text: str) -> Tuple[int, int, int]:
+    """Reads N x H x W."""
+    batch, height, width = map(int, text.split('x'))
+    return batch, height, width
 
 
 def parse_args() -> argparse.Namespace:
@@ -400,12 +601,26 @@ def parse_args() -> argparse.Namespace:
     parser = make_parser('Times the ATM operator against its alternatives.')
     parser.add_argument('--threads', type=int, help='of the CPU')
     parser.add_argument('--arch', nargs='+', choices=DIMS, default=['tiny'])
-    parser.add_argument('--stages', nargs='+', type=int, default=[1, 2, 3, 4])
-    parser.add_argument('--dims', nargs='+', type=int, default=[1, 2])
     parser.add_argument(
-        '--resolutions', nargs='+', default=['224x224'], metavar='HxW'
+        '--stages', nargs='+', type=int, choices=[1, 2, 3, 4], default=None
     )
-    parser.add_argument('--batch-sizes', nargs='+', type=int, default=[8])
+    parser.add_argument(
+        '--channels',
+        nargs='+',
+        type=int,
+        metavar='C',
+        help='instead of those of the architecture, by default for the tokens '
+        'and shared channels of stage 1, to show the cost over C',
+    )
+    parser.add_argument(
+        '--inputs',
+        nargs='+',
+        type=input_size,
+        default=[(8, 224, 224)],
+        metavar='NxHxW',
+        help='batches of images',
+    )
+    parser.add_argument('--dims', nargs='+', type=int, default=[1, 2])
     parser.add_argument(
         '--dtypes', nargs='+', choices=DTYPES, default=['float32']
     )
@@ -419,40 +634,60 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--min-seconds', type=float, default=0.01, help='length of a round'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.channels is not None:
+        args.arch = ['any']
+    if args.stages is None:
+        args.stages = [1, 2, 3, 4] if args.channels is None else [1]
+    return args
 
 
 def main() -> None:
     """Measures all cases, prints tables, writes numbers and a plot."""
     args = parse_args()
+    if args.plot:
+        plot(args.plot.with_suffix('.png'), read_results(args.plot))
+        return
+    require_kernel(args.device)
     if args.threads:
         torch.set_num_threads(args.threads)
     run = describe_run(args.device)
 
     results = []
-    for arch, resolution, batch, dtype, stage, dim in itertools.product(
-        args.arch,
-        args.resolutions,
-        args.batch_sizes,
-        args.dtypes,
-        args.stages,
-        args.dims,
-    ):
-        height, width = map(int, resolution.split('x'))
-        stride, channels = STRIDES[stage - 1], DIMS[arch][stage - 1]
-        shape = (batch, height // stride, width // stride, channels)
-        shared = SHARED_CHANNELS[stage - 1]
-        case = Case(shape, shared, dim, getattr(torch, dtype), args.device)
-        label = f'{"x".join(map(str, shape))}, {shared}, {dim}, {dtype}'
-        for result in run_case(case, args):
-            results.append(dict(case=label, **result))
-        print('.', end='', flush=True)
+    with use_stream(args.device):
+        args.copy_bandwidth = copy_bandwidth(args.device)
+        run['copy_gb_per_second'] = args.copy_bandwidth / 1e9
+        print(f'a large copy: {run["copy_gb_per_second"]:.1f} GB/s')
+        for case, dtype, dim in itertools.product(
+            find_shapes(args), args.dtypes, args.dims
+        ):
+            shape, shared = case['shape'], case['shared']
+            cases = make_cases(
+                shape,
+                args,
+                shared=shared,
+                dim=dim,
+                dtype=getattr(torch, dtype),
+            )
+            label = f'{"x".join(map(str, shape))}, {shared}, {dim}, {dtype}'
+            results += [
+                dict(
+                    case=label,
+                    **case,
+                    dim=dim,
+                    dtype=dtype,
+                    buffers=len(cases),
+                    **result,
+                )
+                for result in run_cases(cases, args)
+            ]
+            print('.', end='', flush=True)
     print()
     for name, table in summarize(results).items():
         print(f'\n{name}\n{table}')
-    name = f'operator_{args.device}'
-    write_results(args.out / f'{name}.json', run, results)
-    plot(args.out / f'{name}.png', results)
+    path = args.out / f'{args.name or f"operator_{args.device}"}.json'
+    write_results(path, run, results)
+    plot(path.with_suffix('.png'), results)
 
 
 if __name__ == '__main__':

@@ -9,17 +9,29 @@ import os
 import platform
 import shlex
 import statistics
+import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import Timer
 
-PACKAGES = ('torch', 'torchvision', 'timm', 'mmcv', 'mmpretrain', 'mmdet')
+from mmactive.ops import axial_deform_gather  # noqa: F401, registers it
+
+PACKAGES = (
+    'torch',
+    'triton',
+    'torchvision',
+    'timm',
+    'mmcv',
+    'mmpretrain',
+    'mmdet',
+)
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -32,7 +44,33 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         '--out', type=Path, default=Path('work_dirs', 'benchmark')
     )
+    parser.add_argument(
+        '--name',
+        help='of the files in OUT; default: the benchmark and the device',
+    )
+    parser.add_argument(
+        '--plot',
+        type=Path,
+        metavar='JSON',
+        help='only draw the results of an earlier run again, beside its file',
+    )
     return parser
+
+
+def require_kernel(device: str) -> None:
+    """Stops if the operator would run as the PyTorch reference.
+
+    Raises:
+        SystemExit: If no kernel was built for the device.
+    """
+    if not torch._C._dispatch_has_kernel_for_dispatch_key(
+        'mmactive::axial_deform_gather', device.upper()
+    ):
+        raise SystemExit(
+            f'mmactive was built without kernels for {device}, and its '
+            'PyTorch reference is not what is to be measured. Build them with '
+            '`python setup.py build_ext --inplace`.'
+        )
 
 
 def describe_run(device: str) -> dict:
@@ -60,10 +98,62 @@ def describe_run(device: str) -> dict:
     )
     if device == 'cuda':
         run['machine'] = (
-            f'{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}'
+            f'{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, '
+            f'driver {_find_driver()}'
         )
     print('\n'.join(f'{key}: {value}' for key, value in run.items()))
     return run
+
+
+def _find_driver() -> str:
+    """Returns the version of NVIDIA's driver."""
+    command = ['nvidia-smi', '--query-gpu=driver_version', '--format=csv']
+    try:
+        output = subprocess.check_output(command, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return 'unknown'
+    return output.split()[-1]
+
+
+class Measurement(NamedTuple):
+    """What :func:`measure` found for one variant."""
+
+    seconds: float  # of a call: the median of the turns
+    mode: str  # 'graph' (a CUDA graph) or 'eager'
+
+
+# The CUDA paths of this module have not run on a GPU yet.
+
+
+def use_stream(device: str) -> torch.cuda.StreamContext:
+    """Makes a stream other than the default one the current one.
+
+    Only such a stream can be captured, and the backward pass runs on the
+    stream of the forward pass. So everything that is measured runs there.
+    """
+    stream = torch.cuda.Stream() if device == 'cuda' else None
+    return torch.cuda.stream(stream)  # does nothing for None
+
+
+def _capture(calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
+    """Returns a function that replays the calls as one CUDA graph.
+
+    The GPU then runs kernel after kernel, and no time of Python or of launches
+    is in between. Raises a RuntimeError if a call cannot be captured.
+    """
+    for call in calls:
+        call()  # warms up
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+        # Outputs live as long as the graph: each call writes memory of its
+        # own, which is not in the cache from the call before it.
+        outputs = [call() for call in calls]
+
+    def replay(outputs=outputs):
+        graph.replay()
+
+    return replay
 
 
 def _time(function: Callable[[], object], number: int, device: str) -> float:
@@ -85,34 +175,72 @@ def _time(function: Callable[[], object], number: int, device: str) -> float:
 
 
 def measure(
-    variants: Dict[str, Callable[[], object]],
+    variants: Dict[str, Sequence[Callable[[], object]]],
     device: str,
     rounds: int,
     min_seconds: float = 0.0,
-) -> Dict[str, float]:
+    graph: bool = False,
+) -> Dict[str, Measurement]:
     """Times functions against each other.
 
     They take turns, so that whatever else the machine does hits all of them.
 
     Args:
-        variants (dict): Names and the functions to time.
+        variants (dict): Names and the calls to time. Several calls of one
+            variant, on tensors of their own, follow each other, so that the
+            tensors do not stay in the cache.
         device (str): 'cpu' or 'cuda'.
-        rounds (int): How many turns each function has.
+        rounds (int): How many turns each variant has.
         min_seconds (float): How long one turn lasts at least, by repeating
-            the call. Defaults to 0: one call.
+            the calls. Defaults to 0: once.
+        graph (bool): Whether to capture the calls as CUDA graphs, if the
+            device is 'cuda' and as far as that works. Defaults to False.
 
     Returns:
-        dict: For each name the median of its turns in seconds per call.
+        dict: A :class:`Measurement` for each name.
     """
-    numbers, seconds = {}, {name: [] for name in variants}
-    for name, function in variants.items():
-        function()  # compiles, allocates
-        estimate = _time(function, 1, device)
+    functions, modes, numbers = {}, {}, {}
+    for name, calls in variants.items():
+
+        def run_all(calls=calls):
+            for call in calls:
+                call()
+
+        # A single call needs no loop around it.
+        functions[name] = calls[0] if len(calls) == 1 else run_all
+        modes[name] = 'eager'
+        if graph and device == 'cuda':
+            try:
+                functions[name] = _capture(calls)
+                modes[name] = 'graph'
+            except RuntimeError as error:
+                print(f'{name} is timed without a CUDA graph: {error}')
+        functions[name]()  # compiles, allocates
+        estimate = _time(functions[name], 1, device)
         numbers[name] = max(1, round(min_seconds / max(estimate, 1e-6)))
+    seconds = {name: [] for name in variants}
     for _ in range(rounds):
-        for name, function in variants.items():
+        for name, function in functions.items():
             seconds[name].append(_time(function, numbers[name], device))
-    return {name: statistics.median(s) for name, s in seconds.items()}
+    return {
+        name: Measurement(
+            statistics.median(seconds[name]) / len(calls), modes[name]
+        )
+        for name, calls in variants.items()
+    }
+
+
+def copy_bandwidth(device: str) -> float:
+    """Returns the bytes a second, read and written, that a large copy moves.
+
+    The tensors are far larger than any cache.
+    """
+    num_bytes = 2**30 if device == 'cuda' else 2**28
+    source = torch.zeros(num_bytes, dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
+    copy = {'copy': [lambda: target.copy_(source)]}
+    measured = measure(copy, device, rounds=5, min_seconds=0.01)
+    return 2 * num_bytes / measured['copy'].seconds
 
 
 def peak_memory(function: Callable[[], object], device: str) -> int:
@@ -124,12 +252,13 @@ def peak_memory(function: Callable[[], object], device: str) -> int:
         function()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    with profile(
-        activities=[ProfilerActivity.CPU],
-        profile_memory=True,
-        acc_events=True,
-    ) as profiler:
-        function()
+    with warnings.catch_warnings():
+        # That it keeps one cycle of several: there is one.
+        warnings.filterwarnings('ignore', 'Warning: Profiler clears')
+        with profile(
+            activities=[ProfilerActivity.CPU], profile_memory=True
+        ) as profiler:
+            function()
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'trace.json')
         profiler.export_chrome_trace(path)
@@ -165,6 +294,11 @@ def write_results(path: Path, run: dict, results: List[dict]) -> None:
     text = json.dumps(dict(run=run, results=results), indent=1)
     path.write_text(text + '\n')
     print(f'\nwrote {path}')
+
+
+def read_results(path: Path) -> List[dict]:
+    """Returns the results that :func:`write_results` has written."""
+    return json.loads(path.read_text())['results']
 
 
 def import_pyplot() -> Optional[ModuleType]:

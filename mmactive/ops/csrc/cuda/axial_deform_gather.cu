@@ -350,6 +350,7 @@ struct Launch {
   int64_t blocks;
   dim3 threads;
   int64_t shared_bytes;  // 0: not even one column fits into shared memory
+  int64_t max_shared_bytes;  // what the device grants a block at most
 };
 
 int64_t device_attribute(cudaDeviceAttr attribute) {
@@ -358,10 +359,13 @@ int64_t device_attribute(cudaDeviceAttr attribute) {
   return value;
 }
 
-// Shapes a block for columns of vectors that take `vector_bytes` each in shared memory.
-template <int kChannels>
-Launch plan(const Geometry& geometry, int64_t vector_bytes) {
+// Shapes a block for columns of vectors of `scalar_t`, which are kept as `shared_t` in shared
+// memory.
+template <int kChannels, typename scalar_t, typename shared_t>
+Launch plan(const Geometry& geometry) {
   constexpr int64_t kSectorBytes = 32;
+  constexpr int64_t access_bytes = kChannels * sizeof(scalar_t);
+  constexpr int64_t vector_bytes = kChannels * sizeof(shared_t);
   const int64_t max_bytes = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
   const int64_t processors = device_attribute(cudaDevAttrMultiProcessorCount);
   const Lines& lines = geometry.lines;
@@ -369,9 +373,12 @@ Launch plan(const Geometry& geometry, int64_t vector_bytes) {
   const int64_t column_bytes = (lines.length + kPaddingRows) * vector_bytes;
 
   int64_t width = 32;
-  while (width * column_bytes > kDefaultSharedBytes && width * vector_bytes > kSectorBytes) {
+  // Blocks read whole sectors of device memory. Only where the lines would else not fit into
+  // shared memory they read parts, and leave the rest in the cache for other blocks.
+  while (width * column_bytes > kDefaultSharedBytes && width * access_bytes > kSectorBytes) {
     width /= 2;
   }
+  while (width * column_bytes > max_bytes && width * vector_bytes > kSectorBytes) width /= 2;
   const bool is_staged = width * column_bytes <= max_bytes;
   if (!is_staged) width = 32;
   // Few columns: narrow blocks, to occupy all multiprocessors. Many: several tokens for each
@@ -383,7 +390,8 @@ Launch plan(const Geometry& geometry, int64_t vector_bytes) {
   }
   const int64_t height = std::min((lines.length + tokens - 1) / tokens, kMaxThreads / width);
   return {
-      (columns + width - 1) / width, dim3(width, height), is_staged ? width * column_bytes : 0};
+      (columns + width - 1) / width, dim3(width, height), is_staged ? width * column_bytes : 0,
+      max_bytes};
 }
 
 template <typename... Parameters, typename... Arguments>
@@ -391,8 +399,9 @@ void launch(void (*kernel)(Parameters...), const Launch& plan, Arguments... argu
   TORCH_CHECK(
       plan.blocks <= std::numeric_limits<int>::max(), "input is too large for one CUDA grid");
   if (plan.shared_bytes > kDefaultSharedBytes) {
+    // Always the maximum: another thread may launch the kernel between these two calls.
     C10_CUDA_CHECK(cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.shared_bytes));
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.max_shared_bytes));
   }
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(plan.blocks);
@@ -411,6 +420,7 @@ int vector_length(int64_t group_size, at::ArrayRef<at::Tensor> tensors) {
     return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % bytes == 0;
   };
   while (group_size % length != 0 || !std::all_of(tensors.begin(), tensors.end(), is_aligned)) {
+    TORCH_CHECK_VALUE(length > 1, "tensors must be aligned to their elements");
     length /= 2;
   }
   return length;
@@ -475,7 +485,7 @@ at::Tensor axial_deform_gather(const at::Tensor& input, const at::Tensor& offset
     using scalar_t = decltype(scalar);
     using offset_t = decltype(wide);
     constexpr int kChannels = decltype(constant)::value;
-    Launch grid = plan<kChannels>(geometry, kChannels * sizeof(scalar_t));
+    Launch grid = plan<kChannels, scalar_t, scalar_t>(geometry);
     auto* kernel = forward_kernel<scalar_t, offset_t, kChannels, true>;
     if (grid.shared_bytes == 0) {
       kernel = forward_kernel<scalar_t, offset_t, kChannels, false>;
@@ -519,7 +529,7 @@ std::tuple<at::Tensor, at::Tensor> axial_deform_gather_backward(
     using offset_t = decltype(wide);
     using opmath_t = at::opmath_type<scalar_t>;
     constexpr int kChannels = decltype(constant)::value;
-    const Launch grid = plan<kChannels>(geometry, kChannels * sizeof(opmath_t));
+    const Launch grid = plan<kChannels, scalar_t, opmath_t>(geometry);
     const auto run = [&](auto* kernel, auto* sums) {
       launch(
           kernel, grid, grad.const_data_ptr<scalar_t>(), source.const_data_ptr<scalar_t>(),

@@ -1,0 +1,75 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+"""The few names of mmengine and mmcv that the backbone is made of.
+
+A machine with a GPU for an hour seldom has OpenMMLab's packages. With these
+stand-ins the models of ``mmactive`` can be timed there: the same layers, with
+weights of the same distribution, but no configs and no checkpoints.
+"""
+
+import sys
+from types import ModuleType
+from typing import Callable, Optional
+
+from torch import nn
+
+
+class BaseModule(nn.Module):
+    """In place of ``mmengine.model.BaseModule``."""
+
+    def __init__(self, init_cfg: Optional[dict] = None) -> None:
+        super().__init__()
+
+    def init_weights(self) -> None:
+        """Initializes the linear layers; PyTorch has done the others."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+
+class Registry:
+    """In place of ``mmengine.registry.Registry``."""
+
+    def __init__(self, *args, **kwargs) -> None:
+        self.modules = {}
+
+    def register_module(self) -> Callable[[type], type]:
+        """Returns a decorator that registers a class."""
+
+        def register(cls):
+            self.modules[cls.__name__] = cls
+            return cls
+
+        return register
+
+    def build(self, cfg: dict) -> nn.Module:
+        """Builds a module from a config."""
+        kwargs = dict(cfg)
+        return self.modules[kwargs.pop('type').rpartition('.')[2]](**kwargs)
+
+
+CONTENTS = {
+    'mmengine': {},
+    'mmengine.config': {},
+    'mmengine.config.utils': dict(MODULE2PACKAGE={}),
+    'mmengine.model': dict(BaseModule=BaseModule, ModuleList=nn.ModuleList),
+    'mmengine.registry': dict(
+        MODELS=None, OPTIM_WRAPPERS=None, Registry=Registry
+    ),
+    'mmcv': {},
+    'mmcv.cnn': dict(
+        build_norm_layer=lambda cfg, dims: ('ln', nn.LayerNorm(dims)),
+        build_activation_layer=lambda cfg: nn.GELU(),
+    ),
+    # With a probability of zero.
+    'mmcv.cnn.bricks': dict(DropPath=nn.Identity),
+}
+
+
+def install() -> None:
+    """Makes the names importable. ``mmactive`` must be imported before."""
+    for name, names in CONTENTS.items():
+        module = ModuleType(name)
+        vars(module).update(names)
+        sys.modules[name] = module
