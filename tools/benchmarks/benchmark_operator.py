@@ -49,6 +49,7 @@ from benchmark_utils import (
 from torch import Tensor
 
 from mmactive.ops import axial_deform_gather, axial_deform_gather_reference
+from mmactive.ops.linear import linear
 
 try:
     from torchvision.ops import deform_conv2d
@@ -73,17 +74,6 @@ MEASURES = (
 
 # What the yardsticks are called.
 YARDSTICKS = ('linear', 'copy', 'copies')
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The linear layer of the token mixer: ``mmactive.models.layers.Linear``.
-
-    That one needs mmengine and mmcv, in whose company it lives.
-    """
-    if x.device.type != 'cpu' or x.dtype != torch.float32:
-        return F.linear(x, weight, bias)
-    x = F.conv2d(x.permute(0, 3, 1, 2), weight[:, :, None, None], bias)
-    return x.permute(0, 2, 3, 1)
 
 
 class Case:
@@ -125,11 +115,11 @@ class Case:
     def mmactive_layer(self) -> Tensor:
         """The operator, then the linear layer."""
         output = axial_deform_gather(self.input, self.offset, self.dim)
-        return _linear(output, self.weight, self.bias)
+        return linear(output, self.weight, self.bias)
 
     def linear(self) -> Tensor:
         """The linear layer alone."""
-        return _linear(self.input, self.weight, self.bias)
+        return linear(self.input, self.weight, self.bias)
 
     def torchvision_layer(self) -> Tensor:
         """A 1x1 deformable convolution with one offset group a channel."""

@@ -42,8 +42,8 @@ std::vector<int64_t> column(
 
 // The number of blocks and their columns.
 std::tuple<int64_t, int64_t> grid(const at::Tensor& input, const at::Tensor& offsets, int64_t dim) {
-  const auto plan = mmactive::plan<1>(
-      mmactive::make_geometry(input, offsets, dim, 1), input.element_size());
+  const auto plan = mmactive::plan<1, float, float>(
+      mmactive::make_geometry(input, offsets, dim, 1));
   return {plan.blocks, plan.threads.x};
 }
 
