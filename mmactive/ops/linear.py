@@ -5,14 +5,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# What oneDNN computes with, and MKL on Intel's processors only.
+HAS_AVX512 = torch.backends.cpu.get_cpu_capability() == 'AVX512'
+
 
 def linear(x: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Tensor:
-    """``F.linear``, twice as fast on some CPUs.
+    """``F.linear``, twice as fast on AMD's processors with AVX-512.
 
-    PyTorch multiplies float32 matrices by MKL, which on some of AMD's
-    processors does without their widest instructions. A convolution goes to
-    oneDNN, which does not, and tokens (N, H, W, C) are the input of a 1x1
-    convolution as they lie in memory. Everywhere else it is ``F.linear``.
+    PyTorch multiplies float32 matrices by MKL, which does without these
+    instructions there. A convolution goes to oneDNN, which does not, and
+    tokens (N, H, W, C) are the input of a 1x1 convolution as they lie in
+    memory. Everywhere else it is ``F.linear``.
 
     Args:
         x (Tensor): Shape (..., in_features).
@@ -23,7 +26,8 @@ def linear(x: Tensor, weight: Tensor, bias: Optional[Tensor] = None) -> Tensor:
         Tensor: Shape (..., out_features).
     """
     if (
-        x.dim() != 4
+        not HAS_AVX512
+        or x.dim() != 4
         or x.device.type != 'cpu'
         or x.dtype != torch.float32
         or torch.is_autocast_enabled('cpu')

@@ -1,4 +1,6 @@
 # Copyright (c) mmactive contributors. All rights reserved.
+import importlib
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,12 @@ from mmactive.models.layers import Linear
 @pytest.mark.parametrize('threads', [1, 2])
 @pytest.mark.parametrize('shape', [(2, 5, 7, 24), (1, 1, 1, 24), (3, 24)])
 @pytest.mark.parametrize('bias', [True, False])
-def test_equals_a_linear_layer_in_float64(threads, shape, bias):
+@pytest.mark.parametrize('has_avx512', [True, False])
+def test_equals_a_linear_layer_in_float64(
+    threads, shape, bias, has_avx512, monkeypatch
+):
+    module = importlib.import_module('mmactive.ops.linear')
+    monkeypatch.setattr(module, 'HAS_AVX512', has_avx512)
     torch.manual_seed(0)
     layer = Linear(24, 40, bias=bias)
     expected = nn.Linear(24, 40, bias=bias).double()
