@@ -2,7 +2,6 @@
 from typing import Optional
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -117,11 +116,8 @@ class ActiveTokenMixer(BaseModule):
         layers = self.fc_w, self.fc_h, self.fc_c
         x = torch.cat((w, h, x), dim=-1).flatten(1, 2)  # (N, H * W, 3C)
         # The mean of a linear map is the linear map of the mean.
-        mean = F.linear(
-            x.mean(dim=1),
-            torch.cat([layer.weight for layer in layers], dim=1),
-            self.fc_w.bias + self.fc_h.bias,
-        )
+        means = x.mean(dim=1).chunk(3, dim=-1)
+        mean = sum(layer(mean) for layer, mean in zip(layers, means))
         weights = self._fusion_weights(mean)
         map_w, map_h, map_c = (
             self.proj.weight @ (weight[:, :, None] * layer.weight)
