@@ -457,11 +457,9 @@ def test_meta_device():
     assert features[3].shape == (2, 512, 32, 64)
 
 
-def test_compile_without_graph_breaks():
-    torch._dynamo.reset()
-    torch.manual_seed(0)
+def make_backbone_to_compile():
     # Tracing with symbolic shapes takes long, so only a few blocks.
-    backbone = ActiveMLP(
+    return ActiveMLP(
         dict(
             depths=[1, 2],
             dims=[16, 24],
@@ -471,6 +469,12 @@ def test_compile_without_graph_breaks():
         ),
         out_indices=(0, 1),
     )
+
+
+def test_compile_without_graph_breaks():
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    backbone = make_backbone_to_compile()
     compiled = torch.compile(
         backbone, fullgraph=True, dynamic=True, backend='eager'
     )
@@ -489,16 +493,7 @@ def test_compiled_code_equals_eager(backend):
     """The features, and the gradients of a training step."""
     torch._dynamo.reset()
     torch.manual_seed(0)
-    backbone = ActiveMLP(
-        dict(
-            depths=[1, 2],
-            dims=[16, 24],
-            mlp_ratios=[2, 2],
-            shared_channels=[2, 4],
-            interval=2,
-        ),
-        out_indices=(0, 1),
-    )
+    backbone = make_backbone_to_compile()
     compiled = torch.compile(backbone, fullgraph=True, backend=backend)
     image = torch.rand(2, 3, 64, 96)
 
