@@ -22,7 +22,7 @@ model = dict(
         norm_cfg=norm_cfg,
         # Nine pixels in ten are background, and drown what tells digits
         # apart.
-        loss_decode=dict(class_weight=[0.25] + [1.0] * 10),
+        loss_decode=dict(class_weight=[0.4] + [1.0] * 10),
     ),
 )
 
@@ -86,7 +86,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-max_iters = 1500
+max_iters = 1450
 # Neck and head start fresh; the backbone knows digits.
 optim_wrapper = dict(
     optimizer=dict(lr=5e-4, fused=True),
@@ -110,7 +110,7 @@ param_scheduler = [
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 auto_scale_lr = dict(base_batch_size=4)
 default_hooks = dict(
-    logger=dict(interval=50), checkpoint=dict(interval=250, max_keep_ckpts=2)
+    logger=dict(interval=50), checkpoint=dict(interval=290, max_keep_ckpts=2)
 )
 randomness = dict(seed=0)
 # Leaves the image visible below what is drawn on it.
