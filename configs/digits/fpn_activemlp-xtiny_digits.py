@@ -87,14 +87,13 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 max_iters = 1450
-# Neck and head start fresh; the backbone knows digits.
+# Neck and head start fresh; the backbone knows digits. A key of their
+# own would let their norms and biases decay, so nothing of them does.
+fresh = dict(lr_mult=4.0, decay_mult=0.0)
 optim_wrapper = dict(
     optimizer=dict(lr=5e-4, fused=True),
     paramwise_cfg=dict(
-        custom_keys={
-            'neck': dict(lr_mult=4.0, decay_mult=0.0),
-            'decode_head': dict(lr_mult=4.0, decay_mult=0.0),
-        }
+        custom_keys=dict(neck=fresh, decode_head=fresh),
     ),
 )
 param_scheduler = [
