@@ -1,4 +1,5 @@
 # Copyright (c) mmactive contributors. All rights reserved.
+import collections
 import copy
 
 import pytest
@@ -12,6 +13,7 @@ from reference_activemlp import (
     randomize,
 )
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmactive.models import ActiveMLP
@@ -298,6 +300,43 @@ def test_with_cp_saves_activations_and_changes_nothing():
         saved.append(size)
     torch.testing.assert_close(*results)
     assert saved[1] < saved[0] / 3
+
+
+def test_what_training_recomputes():
+    """Gathers and activations, but no linear layer, and the same numbers."""
+
+    class Counter(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.calls = collections.Counter()
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.calls[func.overloadpacket._qualified_op_name] += 1
+            return func(*args, **(kwargs or {}))
+
+    torch.manual_seed(0)
+    backbone = ActiveMLP(SMALL, out_indices=(0, 3))
+    image = torch.rand(2, 3, 64, 64)
+    calls, grads = [], []
+    for training in (False, True):
+        backbone.train(training)
+        backbone.zero_grad()
+        with Counter() as counter:
+            features = backbone(image)
+            sum(f.square().sum() for f in features).backward()
+        calls.append(counter.calls)
+        grads.append({n: p.grad for n, p in backbone.named_parameters()})
+    torch.testing.assert_close(*grads, rtol=0, atol=0)
+
+    blocks = sum(SMALL['depths'])
+    gather = 'mmactive::axial_deform_gather'
+    assert calls[0][gather] == calls[0][f'{gather}_backward'] == 2 * blocks
+    again = calls[1] - calls[0]
+    assert again[gather] == 2 * blocks
+    assert again['aten::gelu'] == blocks
+    layers = ('linear', 'addmm', 'mm', 'bmm', 'convolution')
+    assert calls[0]['aten::mm'] > blocks
+    assert not any(again[f'aten::{layer}'] for layer in layers)
 
 
 def test_drop_path_rates_rise_linearly():

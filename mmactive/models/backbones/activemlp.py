@@ -58,7 +58,7 @@ class ActiveMLPBlock(BaseModule):
         self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
         self.mixer = MODELS.build(dict(mixer, embed_dims=embed_dims))
         self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.ffn = MLP(embed_dims, int(embed_dims * mlp_ratio))
+        self.ffn = MLP(embed_dims, int(embed_dims * mlp_ratio), with_cp=True)
         self.drop_path = DropPath(drop_path_rate)
 
     def predict_offset(self, x: Tensor) -> Tensor:

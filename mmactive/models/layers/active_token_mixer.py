@@ -10,6 +10,7 @@ from mmactive.registry import MODELS
 
 from .linear import Linear
 from .mlp import MLP
+from .recompute import recompute
 
 
 def _autocast(x: Tensor) -> Tensor:
@@ -22,6 +23,11 @@ def _autocast(x: Tensor) -> Tensor:
     ):
         return x
     return x.to(torch.get_autocast_dtype(device))
+
+
+def _recompose(x: Tensor, offset: Optional[Tensor], dim: int) -> Tensor:
+    """Recomposes tokens along one axis, Eq. (2). None means zero offsets."""
+    return x if offset is None else axial_deform_gather(x, offset, dim)
 
 
 @MODELS.register_module()
@@ -88,16 +94,13 @@ class ActiveTokenMixer(BaseModule):
             Tensor: Mixed tokens of shape (N, H, W, C).
         """
         x = _autocast(x)
-        if offset is None:
-            w = h = x
-        else:
-            offset_w, offset_h = offset.chunk(2, dim=-1)
-            w = axial_deform_gather(x, offset_w, dim=2)
-            h = axial_deform_gather(x, offset_h, dim=1)
+        offsets = (None, None) if offset is None else offset.chunk(2, dim=-1)
         if self.deploy and x.shape[1:3].numel() > 3 * x.size(3):
-            return self._forward_folded(w, h, x)
+            return self._forward_folded(x, *offsets)
 
-        w, h, c = self.fc_w(w), self.fc_h(h), self.fc_c(x)
+        w = self._mix_axis(self.fc_w, x, offsets[0], dim=2)
+        h = self._mix_axis(self.fc_h, x, offsets[1], dim=1)
+        c = self.fc_c(x)
         # The mean of the sum, without the sum.
         mean = w.mean(dim=(1, 2)) + h.mean(dim=(1, 2)) + c.mean(dim=(1, 2))
         weights = self._fusion_weights(mean).to(w.dtype)
@@ -105,15 +108,30 @@ class ActiveTokenMixer(BaseModule):
         fused = torch.addcmul(w * weight_w, h, weight_h)
         return self.proj(torch.addcmul(fused, c, weight_c))
 
+    def _mix_axis(
+        self, layer: Linear, x: Tensor, offset: Optional[Tensor], dim: int
+    ) -> Tensor:
+        """Recomposes the tokens along one axis and applies its layer."""
+
+        def _forward(x, offset):
+            return layer(_recompose(x, offset, dim))
+
+        if self.training and offset is not None:
+            return recompute(_forward, x, offset)
+        return _forward(x, offset)
+
     def _fusion_weights(self, mean: Tensor) -> Tensor:
         """Computes the weights of w, h, c, (3, N, C), from means (N, C)."""
         weights = self.fusion(mean).unflatten(1, (-1, 3))
         return weights.movedim(2, 0).softmax(dim=0)
 
-    def _forward_folded(self, w: Tensor, h: Tensor, x: Tensor) -> Tensor:
+    def _forward_folded(
+        self, x: Tensor, offset_w: Optional[Tensor], offset_h: Optional[Tensor]
+    ) -> Tensor:
         """Applies one linear map per image to the recomposed tokens."""
         shape = x.shape
         layers = self.fc_w, self.fc_h, self.fc_c
+        w, h = _recompose(x, offset_w, dim=2), _recompose(x, offset_h, dim=1)
         x = torch.cat((w, h, x), dim=-1).flatten(1, 2)  # (N, H * W, 3C)
         # The mean of a linear map is the linear map of the mean.
         means = x.mean(dim=1).chunk(3, dim=-1)

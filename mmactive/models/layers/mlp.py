@@ -6,6 +6,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from .linear import Linear
+from .recompute import recompute
 
 
 class MLP(BaseModule):
@@ -18,6 +19,9 @@ class MLP(BaseModule):
             ``in_dims``.
         act_cfg (dict): Config of the activation. Defaults to
             ``dict(type='GELU')``.
+        with_cp (bool): Whether to recompute the activation, which must not be
+            random, in the backward pass instead of keeping its output.
+            Defaults to False.
         init_cfg (dict, optional): Config of the initialization. Defaults to
             None.
     """
@@ -28,13 +32,21 @@ class MLP(BaseModule):
         hidden_dims: int,
         out_dims: Optional[int] = None,
         act_cfg: dict = dict(type='GELU'),
+        with_cp: bool = False,
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg)
+        self.with_cp = with_cp
         self.fc1 = Linear(in_dims, hidden_dims)
         self.act = build_activation_layer(act_cfg)
         self.fc2 = Linear(hidden_dims, out_dims or in_dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., in_dims) to (..., out_dims)."""
-        return self.fc2(self.act(self.fc1(x)))
+        x = self.fc1(x)
+        if self.with_cp and self.training:
+            return recompute(self._activate, x)
+        return self._activate(x)
+
+    def _activate(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(x))
