@@ -54,7 +54,9 @@ def axial_deform_gather(input: Tensor, offset: Tensor, dim: int) -> Tensor:
     ``torch.func.grad`` does not, as for every operator whose derivative is
     registered by ``torch.library.register_autograd``: use
     ``torch.autograd.grad``, for several gradients at a time with
-    ``is_grads_batched=True``.
+    ``is_grads_batched=True``. Nor is there forward-mode differentiation:
+    PyTorch takes the output of such an operator for a constant, without an
+    error.
 
     Args:
         input (Tensor): Tokens of shape (N, H, W, C), in any memory layout, of
@@ -343,23 +345,24 @@ def _batched(batch_size: int, in_dims: tuple, *tensors: Tensor):
         yield tensor.flatten(0, 1)
 
 
-def _unbatched(batch_size: int, tensor: Tensor) -> Tensor:
+def _unbatched(batch_size: int, tensor: Tensor, like: Tensor, in_dim: int):
     """Undoes :func:`_batched`; unlike ``unflatten``, for an empty N too."""
-    return tensor.view(
-        batch_size, len(tensor) // batch_size, *tensor.shape[1:]
-    )
+    size = like.size(1 if in_dim == 0 else 0)
+    return tensor.view(batch_size, size, *tensor.shape[1:])
 
 
 def _forward_vmap(info, in_dims, input, offset, dim):
-    input, offset = _batched(info.batch_size, in_dims, input, offset)
-    output = torch.ops.mmactive.axial_deform_gather(input, offset, dim)
-    return _unbatched(info.batch_size, output), 0
+    tensors = _batched(info.batch_size, in_dims, input, offset)
+    output = torch.ops.mmactive.axial_deform_gather(*tensors, dim)
+    return _unbatched(info.batch_size, output, input, in_dims[0]), 0
 
 
 def _backward_vmap(info, in_dims, grad_output, input, offset, dim):
     tensors = _batched(info.batch_size, in_dims, grad_output, input, offset)
     grads = torch.ops.mmactive.axial_deform_gather_backward(*tensors, dim)
-    return tuple(_unbatched(info.batch_size, grad) for grad in grads), (0, 0)
+    return tuple(
+        _unbatched(info.batch_size, grad, input, in_dims[1]) for grad in grads
+    ), (0, 0)
 
 
 if hasattr(torch.library, 'register_vmap'):  # torch >= 2.5

@@ -720,6 +720,16 @@ def test_vmap(in_dims):
 @pytest.mark.skipif(
     not hasattr(torch.library, 'register_vmap'), reason='torch >= 2.5'
 )
+@pytest.mark.parametrize(('batch', 'n'), [(0, 2), (3, 0), (0, 0)])
+def test_vmap_over_nothing(batch, n):
+    input, offset = (torch.empty(batch, n, 5, 6, c) for c in (8, 4))
+    gather = torch.func.vmap(lambda x, o: axial_deform_gather(x, o, 2))
+    assert gather(input, offset).shape == input.shape
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.library, 'register_vmap'), reason='torch >= 2.5'
+)
 def test_several_gradients_at_a_time():
     """The backward under vmap: the rows of a Jacobian."""
     input, offset = make((1, 3, 4, 4), 2)

@@ -226,6 +226,16 @@ def test_index_arithmetic_has_64_bits(shape, dim, data):
     assert token == image * h * w + (rest if vertical else rest * w)
 
 
+def test_axes_are_as_long_as_positions_can_count():
+    for bits, dtype in ((24, torch.float32), (30, torch.float64)):
+        OPS.grid(
+            *(t.to(dtype) for t in make_huge((1, 2**bits, 1, 1, 1, 0))), 1
+        )
+        tensors = make_huge((1, 2**bits + 1, 1, 1, 1, 0))
+        with pytest.raises(ValueError, match=rf'at most 2\*\*{bits} tokens'):
+            OPS.grid(*(t.to(dtype) for t in tensors), 1)
+
+
 @given(
     shape=HUGE,
     dim=st.sampled_from([1, 2, -2, -3]),

@@ -461,9 +461,11 @@ at::Tensor as_tokens(const at::Tensor& offset) {
 Geometry make_geometry(
     const at::Tensor& input, const at::Tensor& offsets, int64_t dim, int vector_length) {
   const Lines lines(input.size(0), input.size(1), input.size(2), dim);
+  // float32 counts no further; double would, but tokens of a line are ints.
+  const int bits = input.scalar_type() == at::kDouble ? 30 : 24;
   TORCH_CHECK_VALUE(
-      lines.length <= 1 << 30, "input must have at most 2**30 tokens along dim, but got ",
-      lines.length);
+      lines.length <= 1 << bits, "input must have at most 2**", bits,
+      " tokens along dim, but got ", lines.length);
   const int64_t groups = offsets.size(1);
   return {lines, groups, input.size(3) / groups / vector_length, offsets.stride(0)};
 }
@@ -519,7 +521,7 @@ std::tuple<at::Tensor, at::Tensor> axial_deform_gather_backward(
   const int vector = vector_length(group_size, {source, grad, grad_input});
   // Several columns share an offset: each computes a part of its gradient, in full precision.
   const bool is_split = vector < group_size;
-  if (is_split) offsets = offsets.to(at::toOpMathType(offset.scalar_type()));
+  if (is_split) offsets = offsets.to(at::toOpMathType(offset.scalar_type())).contiguous();
   const Geometry geometry = make_geometry(input, offsets, dim, vector);
   at::Tensor grad_offset =
       at::empty({offsets.size(0), offsets.size(1), geometry.parts_per_group}, offsets.options());
