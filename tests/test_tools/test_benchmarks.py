@@ -227,6 +227,19 @@ def test_models(tmp_path, start_process):
     assert 'Swin-T (torchvision)' in {r['variant'] for r in scaling}
 
 
+def test_models_that_do_not_run_are_left_out(tmp_path, start_process):
+    """torchvision's deformable convolution has no bfloat16 on a CPU."""
+    out = start_process(
+        *(sys.executable, BENCHMARKS / 'benchmark_models.py'),
+        *('--models', 'reference', 'ActiveMLP-T', '--dtype', 'bfloat16'),
+        *('--modes', 'inference', '--batch-size', 1, '--resolution', 32),
+        *('--rounds', 1, '--scaling', 32, '--out', tmp_path),
+    )
+    assert out.count('without reference: ') == 2
+    variants = [r['variant'] for r in read_results(tmp_path, 'models_cpu')]
+    assert variants == ['ActiveMLP-T', 'ActiveMLP-T', 'Swin-T (torchvision)']
+
+
 def test_unknown_model(start_process):
     out = start_process(
         *(sys.executable, BENCHMARKS / 'benchmark_models.py'),

@@ -15,10 +15,11 @@ of libraries that are not installed are left out.
 
 import argparse
 import importlib.util
+import itertools
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict, Iterator, List
 
 import openmmlab_stand_in
 import torch
@@ -27,6 +28,7 @@ from benchmark_utils import (
     describe_run,
     format_table,
     import_pyplot,
+    leave_out,
     make_parser,
     measure,
     peak_memory,
@@ -202,11 +204,16 @@ def run_mode(mode: str, args: argparse.Namespace) -> List[dict]:
     batch = args.batch_size or (8 if args.device == 'cpu' else 128)
     images = torch.randn(batch, 3, args.resolution, args.resolution)
     images = images.to(args.device)
-    steps = {n: STEPS[mode](m, images, args) for n, m in models.items()}
-    memory = {}
-    for name, step in steps.items():
-        step()  # what stays, as the optimizer's state, does not count
-        memory[name] = peak_memory(step, args.device)
+    steps, memory = {}, {}
+    for name, model in models.items():
+        step = STEPS[mode](model, images, args)
+        try:
+            step()  # what stays, as the optimizer's state, does not count
+            memory[name] = peak_memory(step, args.device)
+        except RuntimeError as error:
+            leave_out(name, error, OURS)
+            continue
+        steps[name] = step
     seconds = time_steps(steps, args)
     return [
         dict(
@@ -219,19 +226,27 @@ def run_mode(mode: str, args: argparse.Namespace) -> List[dict]:
             images_per_second=batch / seconds[name],
             peak_bytes=memory[name],
         )
-        for name in models
+        for name in steps
     ]
 
 
-def run_scaling(args: argparse.Namespace) -> List[dict]:
-    """Measures the time for one image of growing size."""
-    models = build_models(SCALING_MODELS, args)
-    results = []
+def run_scaling(args: argparse.Namespace) -> Iterator[List[dict]]:
+    """Measures the time for one image of growing size; yields each size's."""
+    models = build_models(SCALING_MODELS if args.scaling else [], args)
     for resolution in args.scaling:
         images = torch.randn(1, 3, resolution, resolution, device=args.device)
-        steps = {n: inference_step(m, images, args) for n, m in models.items()}
+        steps = {}
+        for name, model in models.items():
+            step = inference_step(model, images, args)
+            try:
+                step()
+            except RuntimeError as error:
+                leave_out(name, error, OURS)
+                continue
+            steps[name] = step
         seconds = time_steps(steps, args)
-        results += [
+        print(resolution, {n: round(s, 4) for n, s in seconds.items()})
+        yield [
             dict(
                 measure='scaling',
                 variant=name,
@@ -240,10 +255,8 @@ def run_scaling(args: argparse.Namespace) -> List[dict]:
                 dtype=args.dtype,
                 seconds=seconds[name],
             )
-            for name in models
+            for name in steps
         ]
-        print(resolution, {n: round(s, 4) for n, s in seconds.items()})
-    return results
 
 
 def summarize(results: List[dict]) -> Dict[str, str]:
@@ -272,17 +285,19 @@ def summarize(results: List[dict]) -> Dict[str, str]:
             (r['variant'], r['resolution']): r['seconds'] for r in scaling
         }
         resolutions = list(dict.fromkeys(r['resolution'] for r in scaling))
-        rows = [
-            [
-                f'{resolution}x{resolution}',
-                *(f'{times[v, resolution] * 1e3:.1f}' for v in variants),
-                *(
-                    f'{times[v, resolution] * 1e9 / resolution**2:.0f}'
-                    for v in variants
-                ),
-            ]
-            for resolution in resolutions
-        ]
+        rows = []
+        for size in resolutions:
+            row = [times.get((variant, size)) for variant in variants]
+            rows.append(
+                [
+                    f'{size}x{size}',
+                    *('' if t is None else f'{t * 1e3:.1f}' for t in row),
+                    *(
+                        '' if t is None else f'{t * 1e9 / size**2:.0f}'
+                        for t in row
+                    ),
+                ]
+            )
         header = ['image', *(f'{v}, ms' for v in variants)]
         header += [f'{v}, ns/pixel' for v in variants]
         tables['scaling'] = format_table(header, rows)
@@ -315,7 +330,7 @@ def plot(path: Path, results: List[dict]) -> None:
                     marker='o',
                     label=variant,
                 )
-            sizes = [r['resolution'] for r in points]
+            sizes = list(dict.fromkeys(r['resolution'] for r in chosen))
             least = min(r['seconds'] for r in chosen)
             axis.plot(
                 sizes,
@@ -404,15 +419,16 @@ def main() -> None:
     logging.disable(logging.INFO)  # what mmengine says of each weight
     run = describe_run(args.device)
 
+    path = args.out / f'{args.name or f"models_{args.device}"}.json'
     results = []
-    for mode in args.modes:
-        results += run_mode(mode, args)
-    if args.scaling:
-        results += run_scaling(args)
+    for part in itertools.chain(
+        (run_mode(mode, args) for mode in args.modes), run_scaling(args)
+    ):
+        results += part
+        write_results(path, run, results)
     for name, table in summarize(results).items():
         print(f'\n{name}\n{table}')
-    path = args.out / f'{args.name or f"models_{args.device}"}.json'
-    write_results(path, run, results)
+    print(f'\nwrote {path}')
     plot(path.with_suffix('.png'), results)
 
 

@@ -37,6 +37,7 @@ from benchmark_utils import (
     describe_run,
     format_table,
     import_pyplot,
+    leave_out,
     make_parser,
     measure,
     peak_memory,
@@ -279,13 +280,6 @@ MODES = {
 }
 
 
-def leave_out(name: str, error: RuntimeError) -> None:
-    """Says why a peer is not measured; ours has to be."""
-    if name == 'mmactive':
-        raise error
-    print(f'\nwithout {name}: {str(error).strip().splitlines()[0]}')
-
-
 def check_variants(case: Case, variants: Dict[str, Function]) -> dict:
     """Returns the variants that run, if they all compute the same."""
     tolerance = 1e-3 if case.input.dtype == torch.float else 0.1
@@ -295,7 +289,7 @@ def check_variants(case: Case, variants: Dict[str, Function]) -> dict:
             with torch.no_grad():
                 output = function(case).float()
         except RuntimeError as error:
-            leave_out(name, error)
+            leave_out(name, error, 'mmactive')
             continue
         if not checked:
             expected = output
@@ -326,7 +320,7 @@ def run_mode(
             of_name[0]()  # compiles
             memory[name] = peak_memory(of_name[0], args.device)
         except RuntimeError as error:
-            leave_out(name, error)
+            leave_out(name, error, 'mmactive')
             continue
         calls[name] = of_name
     num_bytes = None
@@ -643,6 +637,7 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     run = describe_run(args.device)
 
+    path = args.out / f'{args.name or f"operator_{args.device}"}.json'
     results = []
     with use_stream(args.device):
         args.copy_bandwidth = copy_bandwidth(args.device)
@@ -671,12 +666,12 @@ def main() -> None:
                 )
                 for result in run_cases(cases, args)
             ]
+            write_results(path, run, results)
             print('.', end='', flush=True)
     print()
     for name, table in summarize(results).items():
         print(f'\n{name}\n{table}')
-    path = args.out / f'{args.name or f"operator_{args.device}"}.json'
-    write_results(path, run, results)
+    print(f'\nwrote {path}')
     plot(path.with_suffix('.png'), results)
 
 

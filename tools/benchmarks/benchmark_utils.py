@@ -272,6 +272,13 @@ def peak_memory(function: Callable[[], object], device: str) -> int:
     return peak
 
 
+def leave_out(name: str, error: RuntimeError, ours: str) -> None:
+    """Says why a peer is not measured, and raises the error if it is ours."""
+    if name == ours:
+        raise error
+    print(f'\nwithout {name}: {str(error).strip().splitlines()[0]}')
+
+
 def format_table(header: Sequence[str], rows: List[Sequence[str]]) -> str:
     """Returns a table in Markdown, with aligned columns."""
     lines = [list(header), *(list(row) for row in rows)]
@@ -289,11 +296,10 @@ def format_table(header: Sequence[str], rows: List[Sequence[str]]) -> str:
 
 
 def write_results(path: Path, run: dict, results: List[dict]) -> None:
-    """Writes all numbers of a run as JSON."""
+    """Writes all numbers of a run so far as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(dict(run=run, results=results), indent=1)
     path.write_text(text + '\n')
-    print(f'\nwrote {path}')
 
 
 def read_results(path: Path) -> List[dict]:
