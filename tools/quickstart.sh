@@ -22,6 +22,11 @@ run_task() {
     shift 2
     if [[ ! -f "$work_dir/predictions.png" ]]; then
         python tools/train.py "$config" --resume
+        if [[ ! -f "$checkpoint" ]]; then
+            echo "quickstart.sh: no $checkpoint after training; $work_dir is" \
+                'that of another schedule: delete it and start again' >&2
+            exit 1
+        fi
         python tools/test.py "$config" "$checkpoint" \
             --out "$work_dir/metrics.json" --out-item metrics
         python tools/analysis_tools/draw_predictions.py "$config" \

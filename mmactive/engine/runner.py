@@ -1,6 +1,8 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 """mmengine's runner, with errors that name the data at fault."""
 
+import os
+import os.path as osp
 import traceback
 from typing import Iterator, List, Optional, Tuple, Union
 
@@ -9,6 +11,7 @@ from mmengine import fileio
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -18,6 +21,13 @@ HEADS = (
     *('head', 'decode_head', 'auxiliary_head'),
     *('bbox_head', 'mask_head', 'roi_head.bbox_head', 'roi_head.mask_head'),
 )
+
+# The last bytes of complete images
+FILE_ENDS = {
+    '.jpg': b'\xff\xd9',
+    '.jpeg': b'\xff\xd9',
+    '.png': b'IEND\xaeB`\x82',
+}
 
 # What comes up when the content of an annotation file is not as expected
 CONTENT_ERRORS = (
@@ -31,8 +41,8 @@ class Runner(MMEngineRunner):
 
     Says what is wrong where mmengine and the libraries stop with an error that
     does not tell: a data set without images or with a broken annotation file,
-    an image or label map that cannot be processed, and numbers of classes that
-    do not agree.
+    an image or label map that cannot be processed, numbers of classes that do
+    not agree, and a checkpoint of other heads.
     """
 
     @staticmethod
@@ -67,13 +77,36 @@ class Runner(MMEngineRunner):
                 raise
             check_categories(dataset)
             raise ValueError(
-                f'{get_source(dataset)}: {explain(error)}'
+                f'{get_source(dataset)}: {explain(error, dataset)}'
             ) from error
         for dataset in iter_leaves(loader.dataset):
             if isinstance(dataset, BaseDataset):
                 check_categories(dataset)
                 dataset.pipeline = CheckedPipeline(dataset)
         return loader
+
+    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+        """Loads a checkpoint into the model.
+
+        A head of another size than the checkpoint's keeps random weights.
+        Training is there to change that, but a test would measure it.
+
+        Args:
+            filename (str): File or URL.
+            args (tuple): As mmengine's.
+            kwargs (dict): As mmengine's.
+
+        Returns:
+            dict: The checkpoint.
+
+        Raises:
+            ValueError: In a test, if a head has another shape than in the
+                checkpoint. The error names both.
+        """
+        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        if not isinstance(self._train_loop, BaseLoop):
+            check_heads(self.model, checkpoint, filename)
+        return checkpoint
 
     def build_train_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
         """Builds the loop of training, and checks the number of classes.
@@ -86,12 +119,6 @@ class Runner(MMEngineRunner):
         loop = super().build_train_loop(loop)
         check_num_classes(self.model, loop.dataloader.dataset)
         check_batch_augments(self.model)
-        for dataset in iter_leaves(loop.dataloader.dataset):
-            if isinstance(dataset, BaseDataset):
-                # Only mmseg's datasets have it. Evaluation takes labels that
-                # are no class for ignored ones.
-                ignore_index = getattr(dataset, 'ignore_index', None)
-                dataset.pipeline.ignore_index = ignore_index
         return loop
 
     def build_val_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
@@ -125,13 +152,13 @@ class CheckedPipeline(Compose):
 
     Attributes:
         num_classes (int): Number of classes, 0 if unknown.
-        ignore_index (int | None): Label of no class, if labels are to be
-            checked.
+        ignore_index (int | None): Label of no class. Only mmseg's datasets
+            have it, and only their labels are checked.
     """
 
     def __init__(self, dataset: BaseDataset) -> None:
         super().__init__(dataset.pipeline.transforms)
-        self.ignore_index = None
+        self.ignore_index = getattr(dataset, 'ignore_index', None)
         self.num_classes = len(dataset.metainfo.get('classes') or ())
 
     def __call__(self, data: dict) -> Optional[dict]:
@@ -144,12 +171,16 @@ class CheckedPipeline(Compose):
             dict | None: The result, None if the dataset is to try another.
 
         Raises:
-            RuntimeError: If that fails. The error names the files.
-            ValueError: If a label of a training image is no class.
+            RuntimeError: If that fails, or if an image file is cut off. The
+                error names the files.
+            ValueError: If a label is no class, or a label map is not of its
+                image's size.
         """
         files = list_files(data)
         try:
-            result = super().__call__(data)
+            result = self._transform(data, files)
+            for file in files:
+                check_completeness(file)
         except Exception as error:
             # Images that are no files have nothing to be named by.
             if not files or any(file in str(error) for file in files):
@@ -161,12 +192,29 @@ class CheckedPipeline(Compose):
             raise RuntimeError(
                 f'{name}: {type(error).__name__}: {error}'
             ) from error
-        check = self.ignore_index is not None and self.num_classes > 0
-        if check and result is not None:
+        if result is not None and self.ignore_index is not None:
             labels = get_labels(result)
-            if labels is not None:
+            if labels is not None and self.num_classes > 0:
                 self._check_labels(labels, files)
         return result
+
+    def _transform(self, data: dict, files: List[str]) -> Optional[dict]:
+        has_map = False
+        for transform in self.transforms:
+            data = transform(data)
+            if data is None:
+                return None
+            if not has_map and data.get('gt_seg_map') is not None:
+                # Just loaded. Test pipelines have scaled the image before.
+                has_map = True
+                size = data['gt_seg_map'].shape[:2]
+                image_size = data.get('ori_shape', size)
+                if size != image_size:
+                    raise ValueError(
+                        '{}: the label map has {} x {} pixels, but its image '
+                        '{} x {}'.format(files[-1], *size, *image_size)
+                    )
+        return data
 
     def _check_labels(
         self, labels: Union[Tensor, np.ndarray], files: List[str]
@@ -179,6 +227,29 @@ class CheckedPipeline(Compose):
                 f'to {self.num_classes - 1}, and {self.ignore_index} for '
                 f'none, but there is {int(wrong.max())}'
             )
+
+
+def check_completeness(path: str) -> None:
+    """Checks that an image file is not cut off.
+
+    OpenCV 4 fills what is missing of an image with grey and goes on.
+
+    Args:
+        path (str): A file. What is none, or no JPEG or PNG, is not checked.
+
+    Raises:
+        OSError: If the image ends early.
+    """
+    end = FILE_ENDS.get(osp.splitext(path)[1].lower())
+    if end is None or not osp.isfile(path):
+        return
+    with open(path, 'rb') as file:
+        file.seek(-min(len(end), osp.getsize(path)), os.SEEK_END)
+        if file.read() == end:
+            return
+    # There may be something behind the image. Decoding it is slow, but tells.
+    with Image.open(path) as image:
+        image.load()
 
 
 def list_files(data: dict) -> List[str]:
@@ -222,13 +293,17 @@ def get_source(dataset: BaseDataset) -> str:
     return dataset.ann_file or folder or type(dataset).__name__
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, dataset: BaseDataset) -> str:
     """Says what an error of building a dataset means."""
     if 'need at least one array' in str(error):
         # mmengine joins the records of all images.
+        reason = 'the dataset has no image that it could use'
+        suffix = getattr(dataset, 'img_suffix', None)
+        if suffix is not None:  # mmseg's
+            return f'{reason}; it looks for files named *{suffix}'
         return (
-            'the dataset has no image that it could use; training leaves out '
-            'images without objects of its classes'
+            f'{reason}; training leaves out images without objects of its '
+            'classes'
         )
     return f'{type(error).__name__}: {error}'
 
@@ -347,6 +422,29 @@ def check_batch_augments(model: nn.Module) -> None:
                 f'model.{name}.num_classes is {head.num_classes}; '
                 'train_cfg.augments needs them to be equal'
             )
+
+
+def check_heads(model: nn.Module, checkpoint: dict, filename: str) -> None:
+    """Checks that the heads' weights have the shapes of a checkpoint's.
+
+    Args:
+        model (nn.Module): The model, or a wrapper of it.
+        checkpoint (dict): What was loaded.
+        filename (str): Its name.
+
+    Raises:
+        ValueError: If shapes differ. The error names the file.
+    """
+    weights = checkpoint.get('state_dict', checkpoint)
+    for name, head in iter_heads(unwrap(model)):
+        for key, value in head.state_dict(prefix=f'{name}.').items():
+            loaded = weights.get(key, value)
+            if loaded.shape != value.shape:
+                raise ValueError(
+                    f'{filename}: {key} is of shape {tuple(loaded.shape)}, '
+                    f'but the config makes it {tuple(value.shape)}: was it '
+                    f'trained for {head.num_classes} classes?'
+                )
 
 
 def iter_heads(model: nn.Module) -> Iterator[Tuple[str, nn.Module]]:

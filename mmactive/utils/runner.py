@@ -7,12 +7,13 @@ work with the configs of all three; ``default_scope`` tells the task.
 
 import atexit
 import gc
+import itertools
 import os
 import os.path as osp
 import warnings
 from argparse import ArgumentParser, Namespace
 from datetime import timedelta
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator, List, Optional
 
 import torch
 
@@ -31,6 +32,7 @@ TASKS = dict(
     mmdet='detection',
     mmseg='segmentation',
 )
+SPLITS = ('train', 'val', 'test')
 
 
 def make_parser(description: str) -> ArgumentParser:
@@ -83,6 +85,14 @@ def load_config(args: Namespace) -> Config:
         raise FileNotFoundError(f'config: there is no file {args.config!r}')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
+    if cfg.get('pretrained') and cfg.pretrained != get_pretrained(cfg):
+        warnings.warn(
+            f'{args.config}: pretrained is {cfg.pretrained!r}, but '
+            'model.backbone.init_cfg.checkpoint, which counts, is '
+            f'{get_pretrained(cfg)!r}: a config that inherits the variable '
+            'has to set both.',
+            stacklevel=2,
+        )
     if args.cfg_options is not None:
         merge_options(cfg, args.cfg_options)
     scope = cfg.get('default_scope')
@@ -113,7 +123,8 @@ def merge_options(cfg: Config, options: dict) -> None:
 
     Raises:
         TypeError: If ``data_root`` or ``pretrained`` is not a path.
-        ValueError: If the config has no such variable.
+        ValueError: If the config has no such variable, or a setting that was
+            not made from it.
     """
     settings = dict(
         data_root='<train, val, test>_dataloader.dataset.data_root',
@@ -134,7 +145,30 @@ def merge_options(cfg: Config, options: dict) -> None:
         old, new = cfg[name].rstrip('/'), options[name].rstrip('/')
         for key, value in cfg.items():
             cfg[key] = _replace_path(value, old, new)
+        for value in _list_settings(cfg, name):
+            if not f'{value}/'.startswith(f'{new}/'):
+                raise ValueError(
+                    f'{name}: the config has a {setting} of its own, '
+                    f'{value!r}; set that instead'
+                )
     cfg.merge_from_dict(options)
+
+
+def _list_settings(cfg: Config, name: str) -> List[str]:
+    """Lists what a config makes of its variable of that name."""
+    if name == 'pretrained':
+        return [get_pretrained(cfg)]
+    loaders = (cfg.get(f'{split}_dataloader') for split in SPLITS)
+    datasets = [loader.dataset for loader in loaders if loader]
+    leaves = itertools.chain(*map(iter_datasets, datasets))
+    return [leaf.data_root for leaf in leaves if leaf.get('data_root')]
+
+
+def get_pretrained(cfg: Config) -> Optional[str]:
+    """Returns the checkpoint that the backbone starts from, or None."""
+    backbone = (cfg.get('model') or {}).get('backbone') or {}
+    init_cfg = backbone.get('init_cfg')
+    return init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
 
 
 def _replace_path(value: Any, old: str, new: str) -> Any:
@@ -216,8 +250,8 @@ def set_dataloader_defaults(
         pin_memory (bool, optional): Overrides the configs' values.
         persistent_workers (bool, optional): Overrides the configs' values.
     """
-    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        loader = cfg.get(name)
+    for split in SPLITS:
+        loader = cfg.get(f'{split}_dataloader')
         if loader is None:
             continue
         if cfg.default_scope == 'mmpretrain':

@@ -23,12 +23,14 @@ def digit_scenes(monkeypatch):
     return digit_scenes
 
 
-def convert(out_dir, *options):
+def run(out_dir, *options):
     command = [sys.executable, str(FOLDER / 'digit_scenes.py'), str(out_dir)]
     command += ['--train', '8', '--val', '5']
-    result = subprocess.run(
-        [*command, *options], capture_output=True, text=True
-    )
+    return subprocess.run([*command, *options], capture_output=True, text=True)
+
+
+def convert(out_dir, *options):
+    result = run(out_dir, *options)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -115,6 +117,16 @@ def test_reproducible(scenes, tmp_path):
     assert other.keys() == names.keys()
     assert all(other[name] != names[name] for name in names)
     assert convert(scenes) == f'{scenes}: already there\n'
+
+
+@pytest.mark.parametrize(
+    ('option', 'value'), [('--train', '0'), ('--val', '-3'), ('--seed', '-1')]
+)
+def test_bad_arguments(option, value, tmp_path):
+    result = run(tmp_path / 'scenes', option, value)
+    assert result.returncode == 2
+    assert f'{option} must be at least' in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_splits_share_neither_digits_nor_backgrounds(digit_scenes):

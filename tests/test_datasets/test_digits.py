@@ -86,6 +86,13 @@ def test_command_is_reproducible_and_safe_to_repeat(tmp_path):
     assert checksum(first) == checksum(second)
 
 
+def test_bad_seed(tmp_path):
+    result = convert(tmp_path / 'digits', '--seed', '-1')
+    assert result.returncode == 2
+    assert '--seed must be at least 0' in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_foreign_folder_is_left_alone(digits, tmp_path):
     (tmp_path / 'photos').mkdir()
     (tmp_path / 'photos' / 'mine.jpg').touch()

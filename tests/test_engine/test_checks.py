@@ -7,6 +7,7 @@ That the errors reach the user is tested in ``tests/test_tools``.
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmdet.datasets import CocoDataset, CocoPanopticDataset
@@ -15,6 +16,7 @@ from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from mmpretrain.models import ImageClassifier
 from mmseg.models.decode_heads import STDCHead
+from PIL import Image
 from torch import nn
 
 from mmactive.engine.runner import (
@@ -187,8 +189,8 @@ class Broken:
         raise IndexError('out of range')
 
 
-def make_dataset(transform):
-    record = dict(img_path=['1.png', '2.png'])
+def make_dataset(transform, img_path=('1.png', '2.png')):
+    record = dict(img_path=img_path)
 
     class Video(BaseDataset):
         def load_data_list(self):
@@ -203,6 +205,23 @@ def test_all_frames_of_a_video_are_named():
     message = r'^1\.png, 2\.png: IndexError: out of range$'
     with pytest.raises(RuntimeError, match=message):
         make_dataset(Broken())[0]
+
+
+@pytest.mark.parametrize('name', ['photo.jpg', 'photo.JPEG', 'photo.png'])
+def test_images_that_are_cut_off(name, tmp_path):
+    """OpenCV 4 makes grey pixels of what is missing."""
+    path = tmp_path / name
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    complete = path.read_bytes()
+    dataset = make_dataset(dict, str(path))
+    for content in (complete, complete + b'more'):
+        path.write_bytes(content)
+        assert dataset[0]['img_path'] == str(path)
+    for size in (0, 1, 500, len(complete) - 500):
+        path.write_bytes(complete[:size])
+        with pytest.raises((OSError, RuntimeError), match=name):
+            dataset[0]
 
 
 def test_samples_without_labels_pass():

@@ -364,6 +364,23 @@ def test_corrupt_images(place, fail):
     assert 'classes/dark/3.png' in message
 
 
+def test_images_that_are_cut_off(place, fail, run_tool):
+    write_boxes(place, {'a.jpg': draw(96, 128), 'b.jpg': draw(96, 128)})
+    path = place / 'boxes/images/b.jpg'
+    complete = path.read_bytes()
+    path.write_bytes(complete[: len(complete) // 2])
+    for command in (['train.py', 'det.py'], ['test.py', 'det.py', 'any.pth']):
+        assert 'boxes/images/b.jpg' in fail(*command, *BOXES)
+    # Something behind a complete image does no harm.
+    path.write_bytes(complete + bytes(100))
+    run_tool('train.py', 'det.py', '--no-validate', *BOXES)
+
+    write_areas(place, [(64, 64, 'RGB')])
+    path = place / 'areas/images/0.png'
+    path.write_bytes(path.read_bytes()[:-300])
+    assert 'areas/images/0.png' in fail('train.py', 'seg.py', *AREAS)
+
+
 @pytest.mark.parametrize('height', [100, 3000])
 def test_one_pixel_wide_label_map(height, place, fail):
     """mmseg takes it for a line, or scales the image to nothing."""
@@ -447,10 +464,46 @@ def test_label_that_is_no_class(place, fail):
     label[:32] = 7
     label[:16] = 255  # ignored
     Image.fromarray(label).save(place / 'areas/labels/0.png')
+    # mmseg's metric would count the pixels as wrongly predicted ones.
+    for command in (['train.py', 'seg.py'], ['test.py', 'seg.py', 'any.pth']):
+        message = fail(*command, *AREAS)
+        assert message.startswith('ValueError: areas/labels/0.png: ')
+        assert 'labels of 2 classes are 0 to 1' in message
+        assert message.endswith('there is 7')
+
+
+def test_label_map_of_another_size(place, fail):
+    write_areas(place, [(64, 96, 'RGB')])
+    label = Image.fromarray(np.zeros((50, 40), np.uint8))
+    label.save(place / 'areas/labels/0.png')
+    for command in (['train.py', 'seg.py'], ['test.py', 'seg.py', 'any.pth']):
+        message = fail(*command, *AREAS)
+        assert message.startswith('ValueError: areas/labels/0.png: ')
+        assert message.endswith('has 50 x 40 pixels, but its image 64 x 96')
+
+
+def test_no_images_to_segment(place, fail):
     message = fail('train.py', 'seg.py', *AREAS)
-    assert message.startswith('ValueError: areas/labels/0.png: ')
-    assert 'labels of 2 classes are 0 to 1' in message
-    assert message.endswith('there is 7')
+    assert message.startswith('ValueError: areas/images')
+    assert message.endswith('it looks for files named *.png')
+
+
+def test_checkpoint_of_other_classes(place, fail, run_tool):
+    """Training drops the old head, a test must not measure a random one."""
+    write_areas(place, [(64, 64, 'RGB')] * 3)
+    run_tool('train.py', 'seg.py', '--no-validate', *AREAS)
+    path = 'work_dirs/seg/iter_2.pth'
+    run_tool('test.py', 'seg.py', path, *AREAS)
+    checkpoint = torch.load(path, weights_only=True)
+    key = 'decode_head.conv_seg.weight'
+    weight = checkpoint['state_dict'][key]
+    checkpoint['state_dict'][key] = weight.repeat(4, 1, 1, 1)
+    torch.save(checkpoint, 'other.pth')
+    message = fail('test.py', 'seg.py', 'other.pth', *AREAS)
+    assert message.startswith(f'ValueError: other.pth: {key} is of shape (8, ')
+    assert 'but the config makes it (2, ' in message
+    assert message.endswith('was it trained for 2 classes?')
+    run_tool('train.py', 'seg.py', *AREAS, 'load_from=other.pth')
 
 
 def test_masks_cannot_be_augmented(place, fail):

@@ -1,10 +1,12 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 """What the command line changes in a config."""
 
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
-from mmactive.utils.runner import merge_options
+from mmactive.utils.runner import load_config, make_parser, merge_options
 
 COCO = 'configs/coco/retinanet_activemlp-xtiny_fpn_1x_coco.py'
 ADE20K = 'configs/ade20k/fpn_activemlp-xtiny_8xb4-40k_ade20k-512x512.py'
@@ -50,6 +52,36 @@ def test_pretrained():
     assert cfg.model.backbone.init_cfg.checkpoint == 'my.pth'
     with pytest.raises(TypeError, match='pretrained: expected a path.*None'):
         merge_options(cfg, dict(pretrained=None))
+
+
+@pytest.mark.parametrize(
+    ('name', 'own', 'setting'),
+    [
+        ('pretrained', 'model.backbone.init_cfg.checkpoint', None),
+        ('data_root', 'train_dataloader.dataset.data_root', '<train, val'),
+    ],
+)
+def test_setting_that_is_not_the_variable(name, own, setting):
+    """What an inheriting config has set goes before an option, or nothing."""
+    cfg = Config.fromfile(COCO)
+    cfg.merge_from_dict({own: 'mine'})
+    message = f"{name}: the config has a {setting or own}.*'mine'; set that"
+    with pytest.raises(ValueError, match=message):
+        merge_options(cfg, {name: 'other'})
+
+
+def test_variable_that_does_not_count(tmp_path, recwarn):
+    path = tmp_path / 'config.py'
+    base = f"_base_ = '{Path(COCO).resolve()}'\npretrained = 'mine.pth'\n"
+    both = base + (
+        'model = dict(backbone=dict(init_cfg=dict(checkpoint=pretrained)))\n'
+    )
+    for text, warned in ((base, True), (both, False)):
+        path.write_text(text)
+        recwarn.clear()
+        load_config(make_parser('').parse_args([str(path)]))
+        messages = [str(w.message) for w in recwarn]
+        assert warned == any("pretrained is 'mine.pth'" in m for m in messages)
 
 
 def test_similar_paths_stay():

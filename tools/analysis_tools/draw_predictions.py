@@ -51,6 +51,8 @@ def parse_args() -> Namespace:
     for name in ('num', 'columns'):
         if getattr(args, name) < 1:
             parser.error(f'--{name} must be at least 1')
+    if args.out.suffix not in ('.png', '.jpg', '.pdf', '.svg'):
+        parser.error(f'out must be a .png, .jpg, .pdf or .svg, not {args.out}')
     return args
 
 

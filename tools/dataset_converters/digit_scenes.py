@@ -250,7 +250,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--seed', type=int, default=0, help='seed of the split and the scenes'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ('train', 'val'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name} must be at least 1')
+    if not 0 <= args.seed < 2**32:
+        parser.error('--seed must be at least 0 and below 2**32')
+    return args
 
 
 def main() -> None:

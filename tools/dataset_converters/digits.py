@@ -114,7 +114,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--seed', type=int, default=0, help='seed of the train/val split'
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not 0 <= args.seed < 2**32:
+        parser.error('--seed must be at least 0 and below 2**32')
+    return args
 
 
 def main() -> None:
