@@ -302,7 +302,7 @@ def test_with_cp_saves_activations_and_changes_nothing():
     assert saved[1] < saved[0] / 3
 
 
-def test_what_training_recomputes():
+def test_what_training_recomputes(monkeypatch):
     """Gathers and activations, but no linear layer, and the same numbers."""
 
     class Counter(TorchDispatchMode):
@@ -314,6 +314,7 @@ def test_what_training_recomputes():
             self.calls[func.overloadpacket._qualified_op_name] += 1
             return func(*args, **(kwargs or {}))
 
+    monkeypatch.setattr('mmactive.models.layers.recompute.MIN_SIZE', 1)
     torch.manual_seed(0)
     backbone = ActiveMLP(SMALL, out_indices=(0, 3))
     image = torch.rand(2, 3, 64, 64)
@@ -528,8 +529,9 @@ def test_compile_without_graph_breaks():
     'backend',
     ['aot_eager', pytest.param('inductor', marks=pytest.mark.slow)],
 )
-def test_compiled_code_equals_eager(backend):
+def test_compiled_code_equals_eager(backend, monkeypatch):
     """The features, and the gradients of a training step."""
+    monkeypatch.setattr('mmactive.models.layers.recompute.MIN_SIZE', 1)
     torch._dynamo.reset()
     torch.manual_seed(0)
     backbone = make_backbone_to_compile()

@@ -298,8 +298,10 @@ def format_table(header: Sequence[str], rows: List[Sequence[str]]) -> str:
 def write_results(path: Path, run: dict, results: List[dict]) -> None:
     """Writes all numbers of a run so far as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(dict(run=run, results=results), indent=1)
-    path.write_text(text + '\n')
+    lines = ',\n'.join(json.dumps(result) for result in results)
+    path.write_text(
+        f'{{"run": {json.dumps(run)},\n"results": [\n{lines}\n]}}\n'
+    )
 
 
 def read_results(path: Path) -> List[dict]:
