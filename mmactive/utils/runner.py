@@ -85,12 +85,12 @@ def load_config(args: Namespace) -> Config:
         raise FileNotFoundError(f'config: there is no file {args.config!r}')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
-    if cfg.get('pretrained') and cfg.pretrained != get_pretrained(cfg):
+    checkpoint = get_pretrained(cfg)
+    if checkpoint and cfg.get('pretrained', checkpoint) != checkpoint:
         warnings.warn(
             f'{args.config}: pretrained is {cfg.pretrained!r}, but '
             'model.backbone.init_cfg.checkpoint, which counts, is '
-            f'{get_pretrained(cfg)!r}: a config that inherits the variable '
-            'has to set both.',
+            f'{checkpoint!r}: a config that inherits them has to set both.',
             stacklevel=2,
         )
     if args.cfg_options is not None:
@@ -158,10 +158,10 @@ def _list_settings(cfg: Config, name: str) -> List[str]:
     """Lists what a config makes of its variable of that name."""
     if name == 'pretrained':
         return [get_pretrained(cfg)]
-    loaders = (cfg.get(f'{split}_dataloader') for split in SPLITS)
-    datasets = [loader.dataset for loader in loaders if loader]
+    loaders = [cfg.get(f'{split}_dataloader') or {} for split in SPLITS]
+    datasets = [loader.get('dataset') or {} for loader in loaders]
     leaves = itertools.chain(*map(iter_datasets, datasets))
-    return [leaf.data_root for leaf in leaves if leaf.get('data_root')]
+    return [leaf['data_root'] for leaf in leaves if leaf.get('data_root')]
 
 
 def get_pretrained(cfg: Config) -> Optional[str]:
