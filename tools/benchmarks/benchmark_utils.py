@@ -314,7 +314,9 @@ def import_pyplot() -> Optional[ModuleType]:
     try:
         import matplotlib
     except ImportError:
-        print('no plot: matplotlib is not installed')
+        print(
+            'no plot: matplotlib is not installed; --plot draws it elsewhere'
+        )
         return None
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
