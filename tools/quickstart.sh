@@ -18,10 +18,12 @@ export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-10000}"
 # Usage: run_task NAME LAST_CHECKPOINT [DRAW_OPTION...]
 run_task() {
     local config="configs/digits/$1.py" work_dir="work_dirs/$1"
-    local checkpoint="$work_dir/$2"
+    local checkpoint="$work_dir/$2" start=$SECONDS training=''
     shift 2
     if [[ ! -f "$work_dir/predictions.png" ]]; then
         python tools/train.py "$config" --resume
+        training="
+  training    $((SECONDS - start)) seconds, from start to end of tools/train.py"
         if [[ ! -f "$checkpoint" ]]; then
             echo "quickstart.sh: no $checkpoint after training; $work_dir is" \
                 'that of another schedule: delete it and start again' >&2
@@ -33,7 +35,7 @@ run_task() {
             "$checkpoint" "$work_dir/predictions.png" "$@"
     fi
     summary+="
-$config
+$config$training
   metrics     $(cat "$work_dir/metrics.json")
   checkpoint  $checkpoint
   picture     $work_dir/predictions.png"
@@ -44,5 +46,5 @@ python tools/dataset_converters/digits.py data/digits
 python tools/dataset_converters/digit_scenes.py data/digit_scenes
 run_task activemlp-xtiny_digits epoch_10.pth --num 48 --columns 12
 run_task mask-rcnn_activemlp-xtiny_fpn_digits epoch_1.pth
-run_task fpn_activemlp-xtiny_digits iter_1450.pth
+run_task fpn_activemlp-xtiny_digits iter_1200.pth
 echo "$summary"

@@ -33,8 +33,9 @@ NUM_DIGITS = (3, 5)
 """Least and largest number of digits in a scene."""
 DIGIT_SIZE = (36, 64)
 """Least and largest height and width of a digit with its margin, in pixels."""
-MIN_VISIBLE = 0.6
-"""Least part of a digit's strokes that later digits leave visible."""
+MIN_VISIBLE = 0.75
+"""Least part of a digit's strokes that later digits leave visible, so that it
+can still be told from the others."""
 MIN_CONTRAST = 80
 """Least amount of luma (of 255) by which a digit outshines its ground."""
 MAX_GROUND = 160
@@ -93,8 +94,9 @@ class SceneComposer:
         ink = cv2.resize(
             self.inks[index], (size, size), interpolation=cv2.INTER_CUBIC
         )
-        # Makes the edge of the stroke as sharp as its new size allows.
-        ink = np.clip((ink - 0.4) * size / 20 + 0.5, 0, 1)
+        # Makes the edge of the stroke as sharp as its new size allows. With
+        # less ink for the edge, the holes of an 8 would close.
+        ink = np.clip((ink - 0.5) * size / 20 + 0.5, 0, 1)
         return ink, int(self.labels[index])
 
     def colour(self, ground: float) -> np.ndarray:
