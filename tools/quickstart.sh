@@ -46,5 +46,5 @@ python tools/dataset_converters/digits.py data/digits
 python tools/dataset_converters/digit_scenes.py data/digit_scenes
 run_task activemlp-xtiny_digits epoch_10.pth --num 48 --columns 12
 run_task mask-rcnn_activemlp-xtiny_fpn_digits epoch_1.pth
-run_task fpn_activemlp-xtiny_digits iter_1200.pth
+run_task fpn_activemlp-xtiny_digits iter_1000.pth
 echo "$summary"

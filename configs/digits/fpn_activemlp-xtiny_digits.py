@@ -86,7 +86,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-max_iters = 1200
+max_iters = 1000
 # Neck and head start fresh; the backbone knows digits. A key of their
 # own would let their norms and biases decay, so nothing of them does.
 fresh = dict(lr_mult=2.0, decay_mult=0.0)
@@ -109,7 +109,7 @@ param_scheduler = [
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 auto_scale_lr = dict(base_batch_size=4)
 default_hooks = dict(
-    logger=dict(interval=50), checkpoint=dict(interval=240, max_keep_ckpts=2)
+    logger=dict(interval=50), checkpoint=dict(interval=200, max_keep_ckpts=2)
 )
 randomness = dict(seed=0)
 # Leaves the image visible below what is drawn on it.

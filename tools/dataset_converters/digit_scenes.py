@@ -29,11 +29,11 @@ from sklearn.datasets import load_digits, load_sample_images
 
 SIZE = 128
 """Height and width of a scene in pixels."""
-NUM_DIGITS = (3, 5)
+NUM_DIGITS = (4, 6)
 """Least and largest number of digits in a scene."""
 DIGIT_SIZE = (36, 64)
 """Least and largest height and width of a digit with its margin, in pixels."""
-MIN_VISIBLE = 0.75
+MIN_VISIBLE = 0.9
 """Least part of a digit's strokes that later digits leave visible, so that it
 can still be told from the others."""
 MIN_CONTRAST = 80
