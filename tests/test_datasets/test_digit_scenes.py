@@ -228,3 +228,27 @@ def test_interrupted_run_leaves_nothing(digit_scenes, tmp_path, monkeypatch):
     )
     assert len(content['images']) == 4
     assert len(list((out_dir / 'coco' / 'train2017').iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ('constant', 'value'),
+    [
+        ('SIZE', 144),
+        ('NUM_DIGITS', (3, 5)),
+        ('DIGIT_SIZE', (32, 56)),
+        ('MIN_INK', 0.4),
+        ('MIN_VISIBLE', 0.6),
+        ('MIN_CONTRAST', 60),
+        ('MAX_GROUND', 140),
+    ],
+)
+def test_scenes_of_other_constants_are_not_taken(
+    constant, value, digit_scenes, scenes, monkeypatch
+):
+    before = files(scenes)
+    monkeypatch.setattr(digit_scenes, constant, value)
+    command = ['digit_scenes.py', str(scenes), '--train', '8', '--val', '5']
+    monkeypatch.setattr(sys, 'argv', command)
+    with pytest.raises(FileExistsError, match=constant.lower()):
+        digit_scenes.main()
+    assert files(scenes) == before

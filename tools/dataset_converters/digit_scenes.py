@@ -33,6 +33,8 @@ NUM_DIGITS = (4, 6)
 """Least and largest number of digits in a scene."""
 DIGIT_SIZE = (36, 64)
 """Least and largest height and width of a digit with its margin, in pixels."""
+MIN_INK = 0.5
+"""Least ink (of 1) of a stroke. With less, the holes of an 8 would close."""
 MIN_VISIBLE = 0.9
 """Least part of a digit's strokes that later digits leave visible, so that it
 can still be told from the others."""
@@ -94,9 +96,8 @@ class SceneComposer:
         ink = cv2.resize(
             self.inks[index], (size, size), interpolation=cv2.INTER_CUBIC
         )
-        # Makes the edge of the stroke as sharp as its new size allows. With
-        # less ink for the edge, the holes of an 8 would close.
-        ink = np.clip((ink - 0.5) * size / 20 + 0.5, 0, 1)
+        # Makes the edge of the stroke as sharp as its new size allows.
+        ink = np.clip((ink - MIN_INK) * size / 20 + 0.5, 0, 1)
         return ink, int(self.labels[index])
 
     def colour(self, ground: float) -> np.ndarray:
@@ -265,7 +266,18 @@ def main() -> None:
     """Runs the command."""
     args = parse_args()
     numbers = dict(train=args.train, val=args.val)
-    settings = dict(dataset='digit_scenes', seed=args.seed, **numbers)
+    settings = dict(
+        dataset='digit_scenes',
+        seed=args.seed,
+        **numbers,
+        size=SIZE,
+        num_digits=list(NUM_DIGITS),
+        digit_size=list(DIGIT_SIZE),
+        min_ink=MIN_INK,
+        min_visible=MIN_VISIBLE,
+        min_contrast=MIN_CONTRAST,
+        max_ground=MAX_GROUND,
+    )
     written = write_once(
         args.out_dir,
         settings,
