@@ -7,14 +7,13 @@ from mmengine import fileio
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from mmactive.utils.runner import (
-    build_runner,
+from mmactive.engine.launch import build_runner, set_dataloader_defaults
+from mmactive.engine.options import (
     check_checkpoint,
     check_dataloader,
     iter_datasets,
     load_config,
     make_parser,
-    set_dataloader_defaults,
 )
 
 

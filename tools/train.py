@@ -6,13 +6,12 @@ from argparse import Namespace
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from mmactive.utils.runner import (
-    build_runner,
+from mmactive.engine.launch import build_runner, set_dataloader_defaults
+from mmactive.engine.options import (
     check_checkpoint,
     check_dataloader,
     load_config,
     make_parser,
-    set_dataloader_defaults,
 )
 
 

@@ -20,7 +20,7 @@ from mmengine.registry import (
 )
 
 import mmactive  # noqa: F401
-from mmactive.utils.runner import merge_options
+from mmactive.engine.options import merge_options
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 NAMES = [

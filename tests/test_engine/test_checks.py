@@ -19,11 +19,10 @@ from mmseg.models.decode_heads import STDCHead
 from PIL import Image
 from torch import nn
 
-from mmactive.engine.runner import (
-    CheckedPipeline,
-    Runner,
+from mmactive.engine import Runner
+from mmactive.engine.checks.data import CheckedPipeline, check_categories
+from mmactive.engine.checks.heads import (
     check_batch_augments,
-    check_categories,
     check_num_classes,
 )
 

@@ -21,13 +21,12 @@ from mmengine.runner import Runner, load_checkpoint
 from mmengine.structures import BaseDataElement, InstanceData
 from mmengine.visualization import Visualizer
 
-from mmactive.utils.runner import (
-    build_runner,
+from mmactive.engine.launch import build_runner, set_dataloader_defaults
+from mmactive.engine.options import (
     check_checkpoint,
     check_dataloader,
     load_config,
     make_parser,
-    set_dataloader_defaults,
 )
 
 MIN_SIZE = 384

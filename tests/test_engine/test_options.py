@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmactive.utils.runner import load_config, make_parser, merge_options
+from mmactive.engine.options import load_config, make_parser, merge_options
 
 COCO = 'configs/coco/retinanet_activemlp-xtiny_fpn_1x_coco.py'
 ADE20K = 'configs/ade20k/fpn_activemlp-xtiny_8xb4-40k_ade20k-512x512.py'

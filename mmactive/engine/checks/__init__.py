@@ -1,0 +1,2 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+"""What is checked before and while a config runs, by what is checked."""
