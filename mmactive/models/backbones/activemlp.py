@@ -5,61 +5,40 @@ from typing import List, Optional, Sequence, Tuple, Union
 import torch
 import torch.utils.checkpoint as cp
 from mmcv.cnn import build_norm_layer
-from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
 from mmactive.registry import MODELS
 
-from ..layers import MLP, Linear
+from ..layers import Linear, TokenConv2d, apply_norm
+from .pyramid import MixerBlock, Pyramid
 
 
-def _conv(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Applies a convolution to tokens (N, H, W, C), without a copy."""
-    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-
-
-class ActiveMLPBlock(BaseModule):
+class ActiveMLPBlock(MixerBlock):
     """Token mixing, then channel mixing: Eq. (5) and (6) of the paper.
 
     Args:
         embed_dims (int): Number of channels C.
-        mixer (dict): Config of the token mixer; it is built with
-            ``embed_dims`` and called with tokens (N, H, W, C) and offsets.
-        mlp_ratio (float): Hidden channels of the MLP, relative to
-            ``embed_dims``.
         offset_dims (int): Number of offsets that the block predicts for every
             token, of both axes together. 0 means that it takes those of an
             earlier block.
-        drop_path_rate (float): Probability of stochastic depth.
         norm_cfg (dict): Config of the normalization.
-        with_cp (bool): Whether to recompute the block in the backward pass
-            instead of keeping its activations.
+        kwargs (dict): See :class:`MixerBlock`.
     """
 
     def __init__(
-        self,
-        embed_dims: int,
-        mixer: dict,
-        mlp_ratio: float,
-        offset_dims: int,
-        drop_path_rate: float,
-        norm_cfg: dict,
-        with_cp: bool,
+        self, embed_dims: int, offset_dims: int, norm_cfg: dict, **kwargs
     ) -> None:
-        super().__init__()
-        self.with_cp = with_cp
-        self.offset_layer = None
+        super().__init__(embed_dims, norm_cfg=norm_cfg, **kwargs)
+        offset_layer = None
         if offset_dims > 0:
-            self.offset_layer = nn.Sequential(
+            offset_layer = nn.Sequential(
                 build_norm_layer(norm_cfg, embed_dims)[1],
                 Linear(embed_dims, offset_dims),
             )
-        self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.mixer = MODELS.build(dict(mixer, embed_dims=embed_dims))
-        self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.ffn = MLP(embed_dims, int(embed_dims * mlp_ratio), with_cp=True)
-        self.drop_path = DropPath(drop_path_rate)
+        # The first of the modules, since optimizers' checkpoints number the
+        # parameters in this order.
+        self._modules = dict(offset_layer=offset_layer, **self._modules)
 
     def predict_offset(self, x: Tensor) -> Tensor:
         """Predicts the offsets (N, H, W, 2G) of tokens (N, H, W, C).
@@ -67,12 +46,13 @@ class ActiveMLPBlock(BaseModule):
         Autocast does not apply: half precision cannot tell neighbouring
         positions apart on axes of hundreds of tokens.
         """
+        norm, linear = self.offset_layer
         device = x.device.type
         # Autocast does not know the meta device.
         if device == 'meta' or not torch.is_autocast_enabled(device):
-            return self.offset_layer(x)
+            return linear(apply_norm(norm, x))
         with torch.autocast(device, enabled=False):
-            return self.offset_layer(x.to(self.offset_layer[1].weight.dtype))
+            return linear(apply_norm(norm, x.to(linear.weight.dtype)))
 
     def forward(
         self, x: Tensor, offset: Optional[Tensor]
@@ -82,9 +62,7 @@ class ActiveMLPBlock(BaseModule):
         def _forward(x, offset):
             if self.offset_layer is not None:
                 offset = self.predict_offset(x)
-            x = x + self.drop_path(self.mixer(self.norm1(x), offset))
-            x = x + self.drop_path(self.ffn(self.norm2(x)))
-            return x, offset
+            return self.mix(x, offset), offset
 
         if self.with_cp and x.requires_grad:
             return cp.checkpoint(_forward, x, offset, use_reentrant=False)
@@ -130,7 +108,7 @@ class ActiveMLPStage(BaseModule):
         super().__init__()
         self.peg = None
         if use_peg and interval is not None:
-            self.peg = nn.Conv2d(
+            self.peg = TokenConv2d(
                 embed_dims, embed_dims, 3, padding=1, groups=embed_dims
             )
             # Kaiming initialization does not know of groups: fan_out is 9.
@@ -163,13 +141,13 @@ class ActiveMLPStage(BaseModule):
         offset = None
         for block in self.blocks:
             if self.peg is not None and block.offset_layer is not None:
-                x = x + _conv(self.peg, x)
+                x = x + self.peg(x)
             x, offset = block(x, offset)
         return x
 
 
 @MODELS.register_module()
-class ActiveMLP(BaseModule):
+class ActiveMLP(Pyramid):
     """ActiveMLP, the backbone of the paper.
 
     `ActiveMLP: An MLP-like Architecture with Active Token Mixer
@@ -272,6 +250,11 @@ class ActiveMLP(BaseModule):
         ),
     }
 
+    default_init_cfg = [
+        *Pyramid.default_init_cfg,
+        dict(type='Kaiming', layer='Conv2d'),
+    ]
+
     def __init__(
         self,
         arch: Union[str, dict] = 'tiny',
@@ -286,171 +269,47 @@ class ActiveMLP(BaseModule):
         norm_cfg: dict = dict(type='LN'),
         init_cfg: Optional[Union[dict, List[dict]]] = None,
     ) -> None:
-        # A config that inherits a checkpoint trains from scratch with None.
-        if init_cfg is None:
-            init_cfg = [
-                dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
-                dict(type='Kaiming', layer='Conv2d'),
-            ]
-        super().__init__(init_cfg)
-        self.arch = self._check_arch(arch)
-        depths, dims = self.arch['depths'], self.arch['dims']
-        num_stages = len(depths)
-        if not 0 <= drop_path_rate < 1:
-            raise ValueError(
-                f'drop_path_rate must be in [0, 1), but got {drop_path_rate}'
-            )
-        if not -1 <= frozen_stages <= num_stages:
-            raise ValueError(
-                f'frozen_stages must be in [-1, {num_stages}], but got '
-                f'{frozen_stages}'
-            )
-        self.out_indices = self._check_out_indices(out_indices, num_stages)
-        self.frozen_stages = frozen_stages
-        self.gap = gap
+        self.use_peg = use_peg
+        super().__init__(
+            arch,
+            in_channels=in_channels,
+            drop_path_rate=drop_path_rate,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            with_cp=with_cp,
+            gap=gap,
+            mixer=mixer,
+            norm_cfg=norm_cfg,
+            init_cfg=init_cfg,
+        )
 
-        total = sum(depths)
-        rates = [drop_path_rate * i / max(total - 1, 1) for i in range(total)]
-        self.downsample_layers = ModuleList()  # the first one is the stem
-        self.stages = ModuleList()
-        for i in range(self.out_indices[-1] + 1):
-            self.downsample_layers.append(
-                nn.Conv2d(in_channels, dims[0], 7, stride=4, padding=2)
-                if i == 0
-                else nn.Conv2d(dims[i - 1], dims[i], 3, stride=2, padding=1)
-            )
-            self.stages.append(
-                ActiveMLPStage(
-                    dims[i],
-                    depth=depths[i],
-                    mlp_ratio=self.arch['mlp_ratios'][i],
-                    shared_channels=self.arch['shared_channels'][i],
-                    interval=self.arch['interval'],
-                    use_peg=use_peg,
-                    drop_path_rates=rates[: depths[i]],
-                    mixer=mixer,
-                    norm_cfg=norm_cfg,
-                    with_cp=with_cp,
-                )
-            )
-            rates = rates[depths[i] :]
-            if i in self.out_indices:
-                norm = build_norm_layer(norm_cfg, dims[i])[1]
-                self.add_module(f'norm{i}', norm)
-        self._freeze_stages()
+    def make_stage(self, i: int, drop_path_rates: List[float]) -> nn.Module:
+        """Makes a stage whose blocks share offsets."""
+        return ActiveMLPStage(
+            self.arch['dims'][i],
+            depth=self.arch['depths'][i],
+            mlp_ratio=self.arch['mlp_ratios'][i],
+            shared_channels=self.arch['shared_channels'][i],
+            interval=self.arch['interval'],
+            use_peg=self.use_peg,
+            drop_path_rates=drop_path_rates,
+            mixer=self.mixer,
+            norm_cfg=self.norm_cfg,
+            with_cp=self.with_cp,
+        )
 
     @classmethod
     def _check_arch(cls, arch: Union[str, dict]) -> dict:
-        """Looks an architecture up, or checks one that is given as a dict."""
-        if isinstance(arch, str):
-            if arch not in cls.arch_settings:
-                raise ValueError(
-                    f'arch must be one of {list(cls.arch_settings)} or a '
-                    f'dict, but got {arch!r}'
-                )
-            return cls.arch_settings[arch]
-        keys = list(cls.arch_settings['tiny'])
-        if set(arch) != set(keys):
-            raise KeyError(
-                f'arch must be a dict with the keys {keys}, but got '
-                f'{list(arch)}'
-            )
-        lengths = {key: len(arch[key]) for key in keys if key != 'interval'}
-        if len(set(lengths.values())) != 1 or 0 in lengths.values():
-            raise ValueError(
-                'arch must have one value for each stage in every list, but '
-                f'got lists of lengths {lengths}'
-            )
+        arch = super()._check_arch(arch)
         for dim, shared in zip(arch['dims'], arch['shared_channels']):
             if shared < 1 or dim % shared:
                 raise ValueError(
                     "arch['shared_channels'] must divide arch['dims'], but "
                     f'got {arch["shared_channels"]} and {arch["dims"]}'
                 )
-        if any(depth < 1 for depth in arch['depths']):
-            raise ValueError(
-                f"arch['depths'] must be at least 1, but got {arch['depths']}"
-            )
         if arch['interval'] is not None and arch['interval'] < 1:
             raise ValueError(
                 "arch['interval'] must be at least 1 or None, but got "
                 f'{arch["interval"]}'
             )
         return arch
-
-    @staticmethod
-    def _check_out_indices(
-        out_indices: Union[int, Sequence[int]], num_stages: int
-    ) -> Tuple[int, ...]:
-        """Makes the indices a tuple of ascending, non-negative numbers."""
-        given = out_indices
-        if isinstance(out_indices, int):
-            out_indices = (out_indices,)
-        out_indices = tuple(
-            i + num_stages if i < 0 else i for i in out_indices
-        )
-        if (
-            not out_indices
-            or list(out_indices) != sorted(set(out_indices))
-            or not 0 <= out_indices[0] <= out_indices[-1] < num_stages
-        ):
-            raise ValueError(
-                f'out_indices must be ascending indices of the {num_stages} '
-                f'stages, but got {given}'
-            )
-        return out_indices
-
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
-        """Extracts features.
-
-        Args:
-            x (Tensor): Images of shape (N, in_channels, H, W).
-
-        Returns:
-            tuple[Tensor]: For every stage in ``out_indices`` the normalized
-            features of shape (N, C_i, H_i, W_i), or (N, C_i) if ``gap``.
-        """
-        outputs = []
-        # From here on tokens are (N, H, W, C).
-        x = x.permute(0, 2, 3, 1)
-        for i, stage in enumerate(self.stages):
-            # Also in memory, or every norm would copy them. Only the stem's
-            # output is copied here: a convolution keeps its input's layout.
-            x = stage(_conv(self.downsample_layers[i], x).contiguous())
-            if i in self.out_indices:
-                output = getattr(self, f'norm{i}')(x)
-                if self.gap:
-                    outputs.append(output.mean(dim=(1, 2)))
-                else:
-                    # Kernels of mmcv take memory to be laid out as (N, C, H,
-                    # W) without asking for strides.
-                    outputs.append(output.permute(0, 3, 1, 2).contiguous())
-        return tuple(outputs)
-
-    def switch_to_deploy(self) -> None:
-        """Lets the token mixers fold layers for faster inference.
-
-        See :meth:`ActiveTokenMixer.switch_to_deploy`. A mixer without such a
-        method stays as it is.
-        """
-        for module in self.modules():
-            if module is not self and hasattr(module, 'switch_to_deploy'):
-                module.switch_to_deploy()
-
-    def _freeze_stages(self) -> None:
-        frozen = []
-        if self.frozen_stages >= 0:
-            frozen.append(self.downsample_layers[0])
-        for i in range(min(self.frozen_stages, len(self.stages))):
-            frozen += [self.downsample_layers[i], self.stages[i]]
-            if i in self.out_indices:
-                frozen.append(getattr(self, f'norm{i}'))
-        for module in frozen:
-            module.eval()
-            module.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> 'ActiveMLP':
-        """Sets the mode, but keeps frozen stages in eval mode."""
-        super().train(mode)
-        self._freeze_stages()
-        return self

@@ -2,5 +2,15 @@
 from .active_token_mixer import ActiveTokenMixer
 from .linear import Linear
 from .mlp import MLP
+from .reweighting import Reweighting
+from .tokens import TokenConv2d, apply_norm, channels_first
 
-__all__ = ['MLP', 'ActiveTokenMixer', 'Linear']
+__all__ = [
+    'MLP',
+    'ActiveTokenMixer',
+    'Linear',
+    'Reweighting',
+    'TokenConv2d',
+    'apply_norm',
+    'channels_first',
+]

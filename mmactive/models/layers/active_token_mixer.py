@@ -9,8 +9,8 @@ from mmactive.ops import axial_deform_gather
 from mmactive.registry import MODELS
 
 from .linear import Linear
-from .mlp import MLP
 from .recompute import recompute
+from .reweighting import Reweighting
 
 
 def _autocast(x: Tensor) -> Tensor:
@@ -61,11 +61,8 @@ class ActiveTokenMixer(BaseModule):
         self.fc_w = Linear(embed_dims, embed_dims)
         self.fc_h = Linear(embed_dims, embed_dims)
         self.fc_c = Linear(embed_dims, embed_dims, bias=False)
-        self.fusion = MLP(
-            embed_dims,
-            int(embed_dims * fusion_ratio),
-            3 * embed_dims,
-            act_cfg=act_cfg,
+        self.fusion = Reweighting(
+            embed_dims, ratio=fusion_ratio, act_cfg=act_cfg
         )
         self.proj = Linear(embed_dims, embed_dims)
         self.deploy = False
@@ -100,13 +97,7 @@ class ActiveTokenMixer(BaseModule):
 
         w = self._mix_axis(self.fc_w, x, offsets[0], dim=2)
         h = self._mix_axis(self.fc_h, x, offsets[1], dim=1)
-        c = self.fc_c(x)
-        # The mean of the sum, without the sum.
-        mean = w.mean(dim=(1, 2)) + h.mean(dim=(1, 2)) + c.mean(dim=(1, 2))
-        weights = self._fusion_weights(mean).to(w.dtype)
-        weight_w, weight_h, weight_c = weights[:, :, None, None]
-        fused = torch.addcmul(w * weight_w, h, weight_h)
-        return self.proj(torch.addcmul(fused, c, weight_c))
+        return self.proj(self.fusion(w, h, self.fc_c(x)))
 
     def _mix_axis(
         self, layer: Linear, x: Tensor, offset: Optional[Tensor], dim: int
@@ -120,11 +111,6 @@ class ActiveTokenMixer(BaseModule):
             return recompute(_forward, x, offset)
         return _forward(x, offset)
 
-    def _fusion_weights(self, mean: Tensor) -> Tensor:
-        """Computes the weights of w, h, c, (3, N, C), from means (N, C)."""
-        weights = self.fusion(mean).unflatten(1, (-1, 3))
-        return weights.movedim(2, 0).softmax(dim=0)
-
     def _forward_folded(
         self, x: Tensor, offset_w: Optional[Tensor], offset_h: Optional[Tensor]
     ) -> Tensor:
@@ -136,7 +122,7 @@ class ActiveTokenMixer(BaseModule):
         # The mean of a linear map is the linear map of the mean.
         means = x.mean(dim=1).chunk(3, dim=-1)
         mean = sum(layer(mean) for layer, mean in zip(layers, means))
-        weights = self._fusion_weights(mean)
+        weights = self.fusion.compute_weights(mean)
         map_w, map_h, map_c = (
             self.proj.weight @ (weight[:, :, None] * layer.weight)
             for weight, layer in zip(weights, layers)
