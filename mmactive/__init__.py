@@ -1,15 +1,41 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 """ActiveMLP and its Active Token Mixer for OpenMMLab.
 
-``mmactive.ops`` needs PyTorch alone. Where mmengine and mmcv are installed,
-importing ``mmactive`` also registers the models (scope ``mmactive``) and makes
-mmengine's checkpoints loadable with ``weights_only=True``.
+``mmactive.ops`` needs PyTorch alone, and ``import mmactive`` imports nothing
+else. What OpenMMLab is to know of mmactive it is told as soon as mmengine is
+imported, which every user of a registry, config or checkpoint has done: then
+the registries (scope ``mmactive``) are there, which import the models when
+they are asked for one, and mmengine's checkpoints load with
+``weights_only=True``.
 """
 
+import importlib
+
 from .utils import dependencies
+from .utils.import_hook import call_when_imported
 from .version import __version__
 
 __all__ = ['__version__']
+
+
+def __getattr__(name: str):
+    """Imports ``mmactive.models`` and the like when they are first used."""
+    if name in ('engine', 'models', 'registry'):
+        return importlib.import_module(f'{__name__}.{name}')
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def _register() -> None:
+    """Runs once mmengine is there, perhaps while mmcv is being imported."""
+    with dependencies.import_hint():
+        from . import registry  # noqa: F401
+        from .utils.checkpoint import trust_mmengine_checkpoints
+
+        trust_mmengine_checkpoints()
+
+        if dependencies.is_installed('mmcv'):
+            dependencies.check_mmcv_ops()
+
 
 if not dependencies.is_diagnosis():
     with dependencies.import_hint():
@@ -17,12 +43,4 @@ if not dependencies.is_diagnosis():
 
         from . import ops  # noqa: F401
 
-        if dependencies.is_installed('mmengine'):
-            from .utils.checkpoint import trust_mmengine_checkpoints
-
-            trust_mmengine_checkpoints()
-
-            if dependencies.is_installed('mmcv'):
-                dependencies.check_mmcv_ops()
-
-                from . import models  # noqa: F401
+    call_when_imported('mmengine', _register)
