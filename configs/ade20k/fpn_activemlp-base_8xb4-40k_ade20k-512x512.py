@@ -1,6 +1,10 @@
-_base_ = './fpn_activemlp-tiny_8xb4-40k_ade20k-512x512.py'
+_base_ = [
+    '../_base_/methods/fpn_8xb4-40k_ade20k-512x512.py',
+    '../_base_/backbones/activemlp-base.py',
+]
 
-pretrained = 'checkpoints/activemlp-base_in1k.pth'
 model = dict(
-    backbone=dict(arch='base', init_cfg=dict(checkpoint=pretrained)),
+    backbone=dict(_base_.backbone, init_cfg=_base_.init_cfg),
+    neck=dict(in_channels=_base_.channels),
 )
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)

@@ -1,7 +1,10 @@
-_base_ = './fpn_activemlp-tiny_8xb4-40k_ade20k-512x512.py'
+_base_ = [
+    '../_base_/methods/fpn_8xb4-40k_ade20k-512x512.py',
+    '../_base_/backbones/activemlp-large.py',
+]
 
-pretrained = 'checkpoints/activemlp-large_in1k.pth'
 model = dict(
-    backbone=dict(arch='large', init_cfg=dict(checkpoint=pretrained)),
-    neck=dict(in_channels=_base_.activemlp_large_channels),
+    backbone=dict(_base_.backbone, init_cfg=_base_.init_cfg),
+    neck=dict(in_channels=_base_.channels),
 )
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)

@@ -1,11 +1,10 @@
 _base_ = [
-    '../_base_/models/fpn_activemlp.py',
-    '../_base_/datasets/ade20k.py',
-    '../_base_/schedules/ade20k_40k_adamw.py',
-    'mmseg::_base_/default_runtime.py',
+    '../_base_/methods/fpn_8xb4-40k_ade20k-512x512.py',
+    '../_base_/backbones/activemlp-tiny.py',
 ]
 
-pretrained = 'checkpoints/activemlp-tiny_in1k.pth'
 model = dict(
-    backbone=dict(arch='tiny', init_cfg=dict(checkpoint=pretrained)),
+    backbone=dict(_base_.backbone, init_cfg=_base_.init_cfg),
+    neck=dict(in_channels=_base_.channels),
 )
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)

@@ -1,6 +1,11 @@
-_base_ = './upernet_activemlp-tiny_8xb2-160k_ade20k-512x512.py'
+_base_ = [
+    '../_base_/methods/upernet_8xb2-160k_ade20k-512x512.py',
+    '../_base_/backbones/activemlp-base.py',
+]
 
-pretrained = 'checkpoints/activemlp-base_in1k.pth'
 model = dict(
-    backbone=dict(arch='base', init_cfg=dict(checkpoint=pretrained)),
+    backbone=dict(_base_.backbone, init_cfg=_base_.init_cfg),
+    decode_head=dict(in_channels=_base_.channels),
+    auxiliary_head=dict(in_channels=_base_.channels[2]),
 )
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)

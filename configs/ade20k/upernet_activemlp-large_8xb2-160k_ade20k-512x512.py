@@ -1,8 +1,11 @@
-_base_ = './upernet_activemlp-tiny_8xb2-160k_ade20k-512x512.py'
+_base_ = [
+    '../_base_/methods/upernet_8xb2-160k_ade20k-512x512.py',
+    '../_base_/backbones/activemlp-large.py',
+]
 
-pretrained = 'checkpoints/activemlp-large_in1k.pth'
 model = dict(
-    backbone=dict(arch='large', init_cfg=dict(checkpoint=pretrained)),
-    decode_head=dict(in_channels=_base_.activemlp_large_channels),
-    auxiliary_head=dict(in_channels=_base_.activemlp_large_channels[2]),
+    backbone=dict(_base_.backbone, init_cfg=_base_.init_cfg),
+    decode_head=dict(in_channels=_base_.channels),
+    auxiliary_head=dict(in_channels=_base_.channels[2]),
 )
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)

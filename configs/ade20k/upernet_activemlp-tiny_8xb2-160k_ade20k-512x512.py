@@ -1,11 +1,11 @@
 _base_ = [
-    '../_base_/models/upernet_activemlp.py',
-    '../_base_/datasets/ade20k_bs2.py',
-    '../_base_/schedules/ade20k_160k_adamw.py',
-    'mmseg::_base_/default_runtime.py',
+    '../_base_/methods/upernet_8xb2-160k_ade20k-512x512.py',
+    '../_base_/backbones/activemlp-tiny.py',
 ]
 
-pretrained = 'checkpoints/activemlp-tiny_in1k.pth'
 model = dict(
-    backbone=dict(arch='tiny', init_cfg=dict(checkpoint=pretrained)),
+    backbone=dict(_base_.backbone, init_cfg=_base_.init_cfg),
+    decode_head=dict(in_channels=_base_.channels),
+    auxiliary_head=dict(in_channels=_base_.channels[2]),
 )
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)

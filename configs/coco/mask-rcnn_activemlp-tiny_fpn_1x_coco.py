@@ -1,11 +1,10 @@
 _base_ = [
-    '../_base_/models/mask-rcnn_activemlp_fpn.py',
-    'mmdet::_base_/datasets/coco_instance.py',
-    '../_base_/schedules/coco_1x_adamw.py',
-    'mmdet::_base_/default_runtime.py',
+    '../_base_/methods/mask-rcnn_fpn_1x_coco.py',
+    '../_base_/backbones/activemlp-tiny.py',
 ]
 
-pretrained = 'checkpoints/activemlp-tiny_in1k.pth'
 model = dict(
-    backbone=dict(arch='tiny', init_cfg=dict(checkpoint=pretrained)),
+    backbone=dict(_base_.backbone, init_cfg=_base_.init_cfg),
+    neck=dict(in_channels=_base_.channels),
 )
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)

@@ -1,6 +1,10 @@
-_base_ = './retinanet_activemlp-tiny_fpn_ms-3x_coco.py'
+_base_ = [
+    '../_base_/methods/retinanet_fpn_ms-3x_coco.py',
+    '../_base_/backbones/activemlp-small.py',
+]
 
-pretrained = 'checkpoints/activemlp-small_in1k.pth'
 model = dict(
-    backbone=dict(arch='small', init_cfg=dict(checkpoint=pretrained)),
+    backbone=dict(_base_.backbone, init_cfg=_base_.init_cfg),
+    neck=dict(in_channels=_base_.channels[1:]),
 )
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)

@@ -1,3 +1,10 @@
-_base_ = 'activemlp-tiny_8xb128_in1k.py'
+_base_ = [
+    '../_base_/methods/8xb128_in1k.py',
+    '../_base_/backbones/activemlp-small.py',
+]
 
-model = dict(backbone=dict(arch='small'))
+model = dict(
+    backbone=dict(_base_.backbone, gap=True),
+    head=dict(in_channels=_base_.channels[-1]),
+)
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)

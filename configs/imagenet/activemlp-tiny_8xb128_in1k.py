@@ -1,6 +1,10 @@
 _base_ = [
-    '../_base_/models/activemlp_classifier.py',
-    '../_base_/datasets/imagenet_bs128_224.py',
-    '../_base_/schedules/imagenet_bs1024_adamw_300e.py',
-    '../_base_/imagenet_runtime.py',
+    '../_base_/methods/8xb128_in1k.py',
+    '../_base_/backbones/activemlp-tiny.py',
 ]
+
+model = dict(
+    backbone=dict(_base_.backbone, gap=True),
+    head=dict(in_channels=_base_.channels[-1]),
+)
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)

@@ -26,7 +26,7 @@ ARCH = """dict(
 
 CLASSIFIER = f"""
 _base_ = [
-    '{ROOT}/configs/_base_/activemlp.py',
+    '{ROOT}/configs/_base_/backbones/activemlp.py',
     'mmpretrain::_base_/schedules/imagenet_bs1024_adamw_conformer.py',
     'mmpretrain::_base_/default_runtime.py',
 ]
@@ -60,7 +60,7 @@ randomness = dict(seed=0)
 
 DETECTOR = f"""
 _base_ = [
-    '{ROOT}/configs/_base_/activemlp.py',
+    '{ROOT}/configs/_base_/backbones/activemlp.py',
     'mmdet::_base_/models/retinanet_r50_fpn.py',
     'mmdet::_base_/datasets/coco_detection.py',
     'mmdet::_base_/schedules/schedule_1x.py',
@@ -101,7 +101,7 @@ randomness = dict(seed=0)
 
 SEGMENTOR = f"""
 _base_ = [
-    '{ROOT}/configs/_base_/activemlp.py',
+    '{ROOT}/configs/_base_/backbones/activemlp.py',
     'mmseg::_base_/models/fpn_r50.py',
     'mmseg::_base_/schedules/schedule_20k.py',
     'mmseg::_base_/default_runtime.py',

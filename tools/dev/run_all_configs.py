@@ -247,10 +247,9 @@ def main() -> None:
         write_classes(args.data, folder / 'classes')
         (folder / 'checkpoints').mkdir()
         for config in configs:
-            text = (ROOT / 'configs' / config).read_text()
-            found = re.search(r"^pretrained = '(.+)'$", text, re.MULTILINE)
-            if found and not (folder / found.group(1)).exists():
-                write_checkpoint(folder / found.group(1))
+            pretrained = Config.fromfile(ROOT / 'configs' / config).pretrained
+            if not (folder / pretrained).exists():
+                write_checkpoint(folder / pretrained)
         with ThreadPoolExecutor(args.jobs) as pool:
             for result in pool.map(
                 lambda config: run_config(config, folder, args), configs

@@ -1,6 +1,6 @@
 # Swin's schedule for batches of 16. The released models were trained in mixed
 # precision: `tools/train.py --amp`.
-_base_ = ['mmseg::_base_/schedules/schedule_160k.py', '../activemlp.py']
+_base_ = 'mmseg::_base_/schedules/schedule_160k.py'
 
 optim_wrapper = dict(
     optimizer=dict(
@@ -10,7 +10,6 @@ optim_wrapper = dict(
         betas=(0.9, 0.999),
         weight_decay=0.01,
     ),
-    paramwise_cfg=_base_.activemlp_paramwise_cfg,
 )
 param_scheduler = [
     dict(

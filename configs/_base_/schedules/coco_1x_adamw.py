@@ -1,5 +1,5 @@
 # 12 epochs of batches of 16. The paper names no optimizer: chosen, after Swin.
-_base_ = ['mmdet::_base_/schedules/schedule_1x.py', '../activemlp.py']
+_base_ = 'mmdet::_base_/schedules/schedule_1x.py'
 
 optim_wrapper = dict(
     optimizer=dict(
@@ -9,7 +9,6 @@ optim_wrapper = dict(
         betas=(0.9, 0.999),
         weight_decay=0.05,
     ),
-    paramwise_cfg=_base_.activemlp_paramwise_cfg,
 )
 
 # Chosen for RetinaNet, after PVT's, which is trained for 12 epochs.

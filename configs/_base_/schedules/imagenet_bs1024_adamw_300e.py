@@ -1,12 +1,6 @@
-# AdamW 1e-3, weight decay 0.05, 5 warm-up epochs from 1e-6, cosine to 1e-5
-_base_ = [
-    'mmpretrain::_base_/schedules/imagenet_bs1024_adamw_conformer.py',
-    '../activemlp.py',
-]
-
-optim_wrapper = dict(
-    paramwise_cfg=dict(_delete_=True, **_base_.activemlp_paramwise_cfg)
-)
+# AdamW 1e-3, weight decay 0.05, 5 warm-up epochs from 1e-6, cosine to 1e-5.
+# Norms, biases and class tokens do not decay.
+_base_ = 'mmpretrain::_base_/schedules/imagenet_bs1024_adamw_conformer.py'
 
 # Decay 0.99996; the accuracy that the paper reports is the average's.
 custom_hooks = [

@@ -1,12 +1,10 @@
 _base_ = [
-    '../mask-rcnn_activemlp-tiny_fpn_ms-1x_coco.py',
-    '../../_base_/models/activemlp_ablation.py',
+    '../../_base_/methods/mask-rcnn_fpn_ms-1x_coco.py',
+    '../../_base_/backbones/activemlp-tiny-star.py',
 ]
 
-pretrained = 'checkpoints/activemlp-tiny-star_in1k.pth'
 model = dict(
-    backbone=dict(
-        arch=dict(_base_.activemlp_tiny_star, _delete_=True),
-        init_cfg=dict(checkpoint=pretrained),
-    )
+    backbone=dict(_base_.backbone, init_cfg=_base_.init_cfg),
+    neck=dict(in_channels=_base_.channels),
 )
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)

@@ -1,10 +1,10 @@
 _base_ = [
-    '../activemlp-tiny_8xb128_in1k.py',
-    '../../_base_/models/activemlp_ablation.py',
+    '../../_base_/methods/8xb128_in1k.py',
+    '../../_base_/backbones/activemlp-tiny-star.py',
 ]
 
 model = dict(
-    backbone=dict(
-        arch=dict(_base_.activemlp_tiny_star, _delete_=True),
-    )
+    backbone=dict(_base_.backbone, gap=True),
+    head=dict(in_channels=_base_.channels[-1]),
 )
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)

@@ -1,15 +1,16 @@
-_base_ = ['mmseg::_base_/models/fpn_r50.py', './activemlp_dense.py']
+# A config puts its backbone in, and the channels of its four stages.
+_base_ = 'mmseg::_base_/models/fpn_r50.py'
 
-# For ADE20K's crops and classes
 model = dict(
+    # For ADE20K's crops and classes
     data_preprocessor=dict(size=(512, 512)),
+    # A ResNet's, which any backbone would load
     pretrained=None,
     backbone=dict(
-        _base_.activemlp_backbone,
         _delete_=True,
+        out_indices=(0, 1, 2, 3),
         # Chosen after PVT; the paper names stochastic depth, but no rate.
         drop_path_rate=0.1,
     ),
-    neck=dict(in_channels=_base_.activemlp_channels),
     decode_head=dict(num_classes=150),
 )

@@ -1,16 +1,13 @@
-_base_ = [
-    'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py',
-    './activemlp_dense.py',
-]
+# A config puts its backbone in, and the channels of its four stages.
+_base_ = 'mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py'
 
 model = dict(
     backbone=dict(
-        _base_.activemlp_backbone,
         _delete_=True,
+        out_indices=(0, 1, 2, 3),
         # Chosen after Swin; the paper names stochastic depth, but no rate.
         drop_path_rate=0.2,
     ),
-    neck=dict(in_channels=_base_.activemlp_channels),
     # Swin's heads: four convolutions and one linear layer, GIoU loss
     roi_head=dict(
         bbox_head=[

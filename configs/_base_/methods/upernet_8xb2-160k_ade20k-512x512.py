@@ -1,0 +1,6 @@
+_base_ = [
+    '../models/upernet.py',
+    '../datasets/ade20k_bs2.py',
+    '../schedules/ade20k_160k_adamw.py',
+    'mmseg::_base_/default_runtime.py',
+]
