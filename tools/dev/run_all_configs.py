@@ -27,7 +27,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-import mmactive  # noqa: F401
+from mmactive.engine.options import get_pretrained
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ('imagenet', 'coco', 'ade20k')
@@ -247,8 +247,9 @@ def main() -> None:
         write_classes(args.data, folder / 'classes')
         (folder / 'checkpoints').mkdir()
         for config in configs:
-            pretrained = Config.fromfile(ROOT / 'configs' / config).pretrained
-            if not (folder / pretrained).exists():
+            cfg = Config.fromfile(ROOT / 'configs' / config)
+            pretrained = get_pretrained(cfg)
+            if pretrained and not (folder / pretrained).exists():
                 write_checkpoint(folder / pretrained)
         with ThreadPoolExecutor(args.jobs) as pool:
             for result in pool.map(
