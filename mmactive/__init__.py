@@ -6,11 +6,13 @@ else. What OpenMMLab is to know of mmactive it is told as soon as mmengine is
 imported, which every user of a registry, config or checkpoint has done: then
 the registries (scope ``mmactive``) are there, which import the models when
 they are asked for one, and mmengine's checkpoints load with
-``weights_only=True``.
+``weights_only=True``. An mmcv that was installed without compiled operators
+is supplied with others.
 """
 
 import importlib
 
+from . import mmcv_ops
 from .utils import dependencies
 from .utils.import_hook import call_when_imported
 from .version import __version__
@@ -33,9 +35,6 @@ def _register() -> None:
 
         trust_mmengine_checkpoints()
 
-        if dependencies.is_installed('mmcv'):
-            dependencies.check_mmcv_ops()
-
 
 if not dependencies.is_diagnosis():
     with dependencies.import_hint():
@@ -44,3 +43,4 @@ if not dependencies.is_diagnosis():
         from . import ops  # noqa: F401
 
     call_when_imported('mmengine', _register)
+    call_when_imported('mmcv', mmcv_ops.supply)

@@ -54,6 +54,7 @@ from mmengine.utils.dl_utils import collect_env
 show({name: str(value) for name, value in collect_env().items()})
 """,
     'mmcv._ext': """
+import mmactive
 from mmcv._ext import get_compiling_cuda_version
 show(get_compiling_cuda_version())
 """,

@@ -8,7 +8,6 @@ can be imported in any environment.
 import importlib.util
 import re
 import sys
-import warnings
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -145,20 +144,31 @@ def check_versions() -> None:
         )
 
 
-def check_mmcv_ops() -> None:
-    """Warns if mmcv's compiled operators, which mmdet and mmseg import, fail.
+def mmcv_compile_command() -> str:
+    """Returns the command that compiles mmcv's operators.
 
-    What those raise then ("No module named 'mmcv._ext'", "undefined symbol")
-    does not tell what to do.
+    Against the installed PyTorch, and not from pip's cache, where there may be
+    a build against another.
     """
+    distribution, supported = list(SUPPORTED['mmcv'].items())[
+        is_fork_installed()
+    ]
+    pip = f'{sys.executable} -m pip'
+    return (
+        f'{pip} uninstall -y mmcv-lite && {pip} install "setuptools==80.*" '
+        f'wheel ninja && MMCV_WITH_OPS=1 {pip} install --no-build-isolation '
+        '--no-cache-dir --force-reinstall --no-deps --no-binary '
+        f'{distribution} "{distribution}{supported}"'
+    )
+
+
+def is_fork_installed() -> bool:
+    """Tells whether mmcv is the maintained fork's."""
     try:
-        importlib.import_module('mmcv._ext')
-    except ImportError as error:
-        warnings.warn(
-            f'mmcv._ext does not load ({error}), so that mmdet and mmseg will '
-            f'not work. {HINT}',
-            stacklevel=2,
-        )
+        metadata.version('onedl-mmcv')
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 @contextmanager

@@ -168,10 +168,3 @@ def test_import_hint():
     with pytest.raises(ModuleNotFoundError, match='collect_env') as info:
         fail()
     assert info.value.name == 'nothing'
-
-
-def test_warns_of_mmcv_without_operators(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'mmcv._ext', None)
-    with pytest.warns(UserWarning, match='mmcv._ext does not load') as caught:
-        dependencies.check_mmcv_ops()
-    assert HINT in str(caught[0].message)

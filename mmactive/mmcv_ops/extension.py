@@ -1,0 +1,58 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+"""What ``mmcv._ext`` is where mmcv has no compiled operators.
+
+:func:`mmactive.mmcv_ops.supply` loads this file under that name. Names and
+arguments are those with which ``mmcv/ops/*.py`` calls the compiled extension.
+"""
+
+from typing import Any, Callable, NoReturn
+
+import torchvision
+
+from mmactive.mmcv_ops.focal_loss import (
+    sigmoid_focal_loss_backward,
+    sigmoid_focal_loss_forward,
+    softmax_focal_loss_backward,
+    softmax_focal_loss_forward,
+)
+from mmactive.mmcv_ops.nms import nms, softnms
+from mmactive.mmcv_ops.roi_align import roi_align_backward, roi_align_forward
+from mmactive.utils.dependencies import mmcv_compile_command
+
+__all__ = [
+    'get_compiler_version',
+    'get_compiling_cuda_version',
+    'nms',
+    'roi_align_backward',
+    'roi_align_forward',
+    'sigmoid_focal_loss_backward',
+    'sigmoid_focal_loss_forward',
+    'softmax_focal_loss_backward',
+    'softmax_focal_loss_forward',
+    'softnms',
+]
+
+
+def get_compiler_version() -> str:
+    """Says, in the place of the compiler, what the operators run on."""
+    return f'none, mmactive.mmcv_ops on torchvision {torchvision.__version__}'
+
+
+def get_compiling_cuda_version() -> str:
+    """Returns the CUDA version of torchvision's kernels."""
+    return torchvision.version.cuda or 'not available'
+
+
+def __getattr__(name: str) -> Callable:
+    """Stands for the operators that mmcv looks up and hardly anyone calls."""
+    if name.startswith('_'):
+        raise AttributeError(f'module {__name__} has no attribute {name}')
+
+    def missing(*args: Any, **kwargs: Any) -> NoReturn:
+        raise NotImplementedError(
+            f'The operator `{name}` exists in compiled mmcv only, and this '
+            'mmcv was installed without compiled operators. To compile them: '
+            f'{mmcv_compile_command()}'
+        )
+
+    return missing
