@@ -31,9 +31,11 @@ def _register() -> None:
     """Runs once mmengine is there, perhaps while mmcv is being imported."""
     with dependencies.import_hint():
         from . import registry  # noqa: F401
+        from .utils import model_index
         from .utils.checkpoint import trust_mmengine_checkpoints
 
         trust_mmengine_checkpoints()
+        model_index.register()
 
 
 if not dependencies.is_diagnosis():

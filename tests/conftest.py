@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+# Before mmdet and mmseg, for which it supplies mmcv's operators
+import mmactive  # noqa: F401
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

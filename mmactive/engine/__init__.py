@@ -1,5 +1,10 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 from .cpu_amp import CPUAmpOptimWrapper
+from .layer_decay import LayerDecayOptimWrapperConstructor
 from .runner import Runner
 
-__all__ = ['CPUAmpOptimWrapper', 'Runner']
+__all__ = [
+    'CPUAmpOptimWrapper',
+    'LayerDecayOptimWrapperConstructor',
+    'Runner',
+]

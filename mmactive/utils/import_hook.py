@@ -42,7 +42,7 @@ def call_when_imported(name: str, function: Callable[[], None]) -> None:
     """Calls a function as soon as a module is there, but does not import it.
 
     Args:
-        name (str): Name of a top-level module.
+        name (str): Full name of the module.
         function (Callable): Is called at once if the module has been imported,
             otherwise right after it is. What it raises then comes out of the
             import.

@@ -1,7 +1,7 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 """What the backbones share: a pyramid of stages, and a block of two MLPs."""
 
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch.utils.checkpoint as cp
 from mmcv.cnn import build_norm_layer
@@ -268,14 +268,9 @@ class Pyramid(BaseModule):
             features of shape (N, C_i, H_i, W_i), or (N, C_i) if ``gap``.
         """
         outputs = []
-        # From here on tokens are (N, H, W, C).
-        x = x.permute(0, 2, 3, 1)
-        for i, stage in enumerate(self.stages):
-            # Also in memory, or every norm would copy them. Only the stem's
-            # output is copied here: a convolution keeps its input's layout.
-            x = stage(self.downsample_layers[i](x).contiguous())
+        for i, tokens in enumerate(self.iter_stages(x)):
             if i in self.out_indices:
-                output = apply_norm(getattr(self, f'norm{i}'), x)
+                output = apply_norm(getattr(self, f'norm{i}'), tokens)
                 if self.gap:
                     outputs.append(output.mean(dim=(1, 2)))
                 else:
@@ -283,6 +278,55 @@ class Pyramid(BaseModule):
                     # W) without asking for strides.
                     outputs.append(output.permute(0, 3, 1, 2).contiguous())
         return tuple(outputs)
+
+    def iter_stages(self, x: Tensor) -> Iterator[Tensor]:
+        """Yields what each stage makes of images, not normalized.
+
+        Args:
+            x (Tensor): Images of shape (N, in_channels, H, W).
+
+        Yields:
+            Tensor: Tokens of shape (N, H_i, W_i, C_i).
+        """
+        # From here on tokens are (N, H, W, C).
+        x = x.permute(0, 2, 3, 1)
+        for downsample, stage in zip(self.downsample_layers, self.stages):
+            # Also in memory, or every norm would copy them. Only the stem's
+            # output is copied here: a convolution keeps its input's layout.
+            x = stage(downsample(x).contiguous())
+            yield x
+
+    def get_layer_depth(
+        self, param_name: str, prefix: str = ''
+    ) -> Tuple[int, int]:
+        """Numbers the layers from the image on, for learning rate decay.
+
+        The stem is layer 0, and every block is a layer, together with what
+        its stage has before it. The norms of the outputs belong to what
+        follows the backbone.
+
+        Args:
+            param_name (str): Name of a parameter of the model.
+            prefix (str): What those of the backbone begin with. Defaults to
+                an empty string.
+
+        Returns:
+            tuple[int, int]: The number of the parameter's layer, and the
+            number of layers.
+        """
+        num_layers = sum(self.arch['depths']) + 2
+        kind, *rest = param_name[len(prefix) :].split('.')
+        is_layer = kind in ('downsample_layers', 'stages')
+        if not param_name.startswith(prefix) or not is_layer:
+            return num_layers - 1, num_layers
+        stage, block = int(rest[0]), 0
+        if kind == 'downsample_layers' and stage == 0:
+            return 0, num_layers
+        if kind == 'stages':
+            # ActiveMLP's stages hold more than blocks.
+            rest = rest[2:] if rest[1] == 'blocks' else rest[1:]
+            block = int(rest[0]) if rest[0].isdigit() else 0
+        return 1 + sum(self.arch['depths'][:stage]) + block, num_layers
 
     def switch_to_deploy(self) -> None:
         """Lets the token mixers fold layers for faster inference.
