@@ -1,6 +1,7 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 """Loads the compiled kernels (``mmactive._ext``), if they were built."""
 
+import functools
 import warnings
 from pathlib import Path
 
@@ -13,6 +14,7 @@ _HOW_TO_BUILD = (
 )
 
 
+@functools.cache
 def load_extension() -> bool:
     """Loads ``mmactive/_ext.so``, which registers the compiled kernels.
 

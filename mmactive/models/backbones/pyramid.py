@@ -109,6 +109,9 @@ class Pyramid(BaseModule):
     arch_settings: Dict[str, dict] = {}
     """Architectures by name."""
 
+    block_type = MixerBlock
+    """Class of the blocks."""
+
     default_init_cfg: List[dict] = [
         dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0)
     ]
@@ -182,7 +185,7 @@ class Pyramid(BaseModule):
 
     def make_block(self, i: int, drop_path_rate: float) -> nn.Module:
         """Makes a block of stage ``i``."""
-        return MixerBlock(
+        return self.block_type(
             self.arch['dims'][i],
             mixer=self.make_mixer_cfg(i),
             mlp_ratio=self.arch['mlp_ratios'][i],

@@ -2,6 +2,8 @@
 from .active_token_mixer import ActiveTokenMixer
 from .linear import Linear
 from .mlp import MLP
+from .patches import PatchEmbed, PatchMerging
+from .recompute import recompute
 from .reweighting import Reweighting
 from .tokens import TokenConv2d, apply_norm, channels_first
 
@@ -9,8 +11,11 @@ __all__ = [
     'MLP',
     'ActiveTokenMixer',
     'Linear',
+    'PatchEmbed',
+    'PatchMerging',
     'Reweighting',
     'TokenConv2d',
     'apply_norm',
     'channels_first',
+    'recompute',
 ]

@@ -25,11 +25,6 @@ def _autocast(x: Tensor) -> Tensor:
     return x.to(torch.get_autocast_dtype(device))
 
 
-def _recompose(x: Tensor, offset: Optional[Tensor], dim: int) -> Tensor:
-    """Recomposes tokens along one axis, Eq. (2). None means zero offsets."""
-    return x if offset is None else axial_deform_gather(x, offset, dim)
-
-
 @MODELS.register_module()
 class ActiveTokenMixer(BaseModule):
     """Active Token Mixer (ATM), Fig. 2 and Sec. 3.2.1 of the paper.
@@ -99,15 +94,31 @@ class ActiveTokenMixer(BaseModule):
         h = self._mix_axis(self.fc_h, x, offsets[1], dim=1)
         return self.proj(self.fusion(w, h, self.fc_c(x)))
 
+    def recompose(
+        self, x: Tensor, offset: Optional[Tensor], dim: int
+    ) -> Tensor:
+        """Recomposes tokens along one axis, Eq. (2).
+
+        Args:
+            x (Tensor): Tokens of shape (N, H, W, C).
+            offset (Tensor, optional): Offsets of this axis, (N, H, W, G). None
+                means that all are zero.
+            dim (int): 1 for the vertical axis, 2 for the horizontal one.
+
+        Returns:
+            Tensor: Tokens of shape (N, H, W, C).
+        """
+        return x if offset is None else axial_deform_gather(x, offset, dim)
+
     def _mix_axis(
         self, layer: Linear, x: Tensor, offset: Optional[Tensor], dim: int
     ) -> Tensor:
         """Recomposes the tokens along one axis and applies its layer."""
 
         def _forward(x, offset):
-            return layer(_recompose(x, offset, dim))
+            return layer(self.recompose(x, offset, dim))
 
-        if self.training and offset is not None:
+        if self.training:
             return recompute(_forward, x, offset)
         return _forward(x, offset)
 
@@ -117,7 +128,8 @@ class ActiveTokenMixer(BaseModule):
         """Applies one linear map per image to the recomposed tokens."""
         shape = x.shape
         layers = self.fc_w, self.fc_h, self.fc_c
-        w, h = _recompose(x, offset_w, dim=2), _recompose(x, offset_h, dim=1)
+        w = self.recompose(x, offset_w, dim=2)
+        h = self.recompose(x, offset_h, dim=1)
         x = torch.cat((w, h, x), dim=-1).flatten(1, 2)  # (N, H * W, 3C)
         # The mean of a linear map is the linear map of the mean.
         means = x.mean(dim=1).chunk(3, dim=-1)
