@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from .precision import promote
+from .common import promote
 
 
 def sigmoid_focal_loss_forward(

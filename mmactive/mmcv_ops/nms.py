@@ -1,11 +1,14 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 """Non-maximum suppression."""
 
+from typing import List
+
 import torch
 from torch import Tensor
+from torchvision.ops import box_iou
 from torchvision.ops import nms as torchvision_nms
 
-from .precision import promote
+from .common import promote
 
 
 def extend(boxes: Tensor, offset: int) -> Tensor:
@@ -88,3 +91,26 @@ def softnms(
         scores[left] *= factor
         left = left[~(scores[left] < min_score)]
     return torch.stack(kept) if kept else left
+
+
+def nms_match(dets: Tensor, iou_threshold: float) -> List[List[int]]:
+    """Groups boxes with the one of higher score that suppresses them.
+
+    Args:
+        dets (Tensor): (N, 5), of x1, y1, x2, y2 and score, on the CPU.
+        iou_threshold (float): Boxes of at least this intersection over union
+            are suppressed.
+
+    Returns:
+        list[list[int]]: Groups of indices, by descending score, and so are
+        the indices of each.
+    """
+    (dets,) = promote(dets)
+    suppresses = box_iou(dets[:, :4], dets[:, :4]) >= iou_threshold
+    left, groups = dets[:, 4].argsort(descending=True), []
+    while len(left):
+        best, others = left[:1], left[1:]
+        suppressed = suppresses[best, others]
+        groups.append(torch.cat((best, others[suppressed])).tolist())
+        left = others[~suppressed]
+    return groups

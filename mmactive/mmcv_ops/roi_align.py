@@ -7,7 +7,7 @@ import torch
 import torchvision  # noqa: F401  defines torch.ops.torchvision
 from torch import Tensor
 
-from .precision import promote
+from .common import promote
 
 MAXIMUM, AVERAGE = 0, 1
 
