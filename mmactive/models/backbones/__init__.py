@@ -4,6 +4,7 @@ from .asmlp import ASMLP, AxialShiftMixer
 from .cyclemlp import CycleMixer, CycleMLP
 from .s2mlp import S2MLP, Affine, S2Mixer
 from .shiftvit import ShiftMixer, ShiftViT
+from .wrappers import ResMLP
 
 __all__ = [
     'ASMLP',
@@ -13,6 +14,7 @@ __all__ = [
     'AxialShiftMixer',
     'CycleMLP',
     'CycleMixer',
+    'ResMLP',
     'S2Mixer',
     'ShiftMixer',
     'ShiftViT',

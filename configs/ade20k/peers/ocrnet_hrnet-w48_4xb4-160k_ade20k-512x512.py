@@ -1,0 +1,1 @@
+_base_ = 'mmseg::ocrnet/ocrnet_hr48_4xb4-160k_ade20k-512x512.py'

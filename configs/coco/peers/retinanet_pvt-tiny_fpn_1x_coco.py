@@ -1,0 +1,1 @@
+_base_ = 'mmdet::pvt/retinanet_pvt-t_fpn_1x_coco.py'

@@ -1,0 +1,11 @@
+# Needs timm: `pip install timm`. The recipe is chosen, as ActiveMLP's.
+_base_ = '../../_base_/methods/8xb128_in1k.py'
+
+model = dict(
+    _delete_=True,
+    _scope_='mmpretrain',
+    type='TimmClassifier',
+    model_name='gmlp_s16_224',
+    loss=_base_.model.head.loss,
+    train_cfg=_base_.model.train_cfg,
+)

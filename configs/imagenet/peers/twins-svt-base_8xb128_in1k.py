@@ -1,0 +1,1 @@
+_base_ = 'mmpretrain::twins/twins-svt-base_8xb128_in1k.py'
