@@ -117,6 +117,12 @@ class Pyramid(BaseModule):
     ]
     """Initialization of a network that is trained from scratch."""
 
+    num_stages: Optional[int] = None
+    """How many stages there must be; None means that any number will do."""
+
+    image_size: Optional[int] = None
+    """Height and width that images must have; None means that any will do."""
+
     def __init__(
         self,
         arch: Union[str, dict],
@@ -231,6 +237,12 @@ class Pyramid(BaseModule):
                 'arch must have one value for each stage in every list, but '
                 f'got lists of lengths {lengths}'
             )
+        num_stages = len(arch['depths'])
+        if cls.num_stages not in (None, num_stages):
+            raise ValueError(
+                f'arch must have {cls.num_stages} stage(s), but got '
+                f'{num_stages}'
+            )
         for key in ('depths', 'dims'):
             if any(value < 1 for value in arch[key]):
                 raise ValueError(
@@ -270,17 +282,27 @@ class Pyramid(BaseModule):
             tuple[Tensor]: For every stage in ``out_indices`` the normalized
             features of shape (N, C_i, H_i, W_i), or (N, C_i) if ``gap``.
         """
+        height, width = x.shape[2:]
+        size = self.image_size
+        if size is not None and not height == width == size:
+            raise ValueError(
+                f'{type(self).__name__} takes images of {size} x {size} '
+                f'pixels only, but got {height} x {width}'
+            )
         outputs = []
         for i, tokens in enumerate(self.iter_stages(x)):
             if i in self.out_indices:
-                output = apply_norm(getattr(self, f'norm{i}'), tokens)
-                if self.gap:
-                    outputs.append(output.mean(dim=(1, 2)))
-                else:
-                    # Kernels of mmcv take memory to be laid out as (N, C, H,
-                    # W) without asking for strides.
-                    outputs.append(output.permute(0, 3, 1, 2).contiguous())
+                norm = getattr(self, f'norm{i}')
+                outputs.append(self.make_output(apply_norm(norm, tokens)))
         return tuple(outputs)
+
+    def make_output(self, x: Tensor) -> Tensor:
+        """Makes an output of normalized tokens."""
+        if self.gap:
+            return x.mean(dim=(1, 2))
+        # Kernels of mmcv take memory to be laid out as (N, C, H, W) without
+        # asking for strides.
+        return x.permute(0, 3, 1, 2).contiguous()
 
     def iter_stages(self, x: Tensor) -> Iterator[Tensor]:
         """Yields what each stage makes of images, not normalized.

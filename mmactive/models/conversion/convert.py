@@ -9,12 +9,32 @@ from mmactive.registry import MODELS
 
 from .activemlp import ActiveMLP
 from .asmlp import ASMLP
+from .cpvt import CPVT
 from .cyclemlp import CycleMLP
+from .eamlp import EAMLP
 from .family import Family
+from .gfnet import GFNet
+from .morphmlp import MorphMLP
+from .p2t import P2T
 from .s2mlp import S2MLP
 from .shiftvit import ShiftViT
+from .vip import ViP
+from .wavemlp import WaveMLP
 
-FAMILIES = [ActiveMLP(), ASMLP(), CycleMLP(), S2MLP(), ShiftViT()]
+FAMILIES = [
+    ActiveMLP(),
+    ASMLP(),
+    CPVT(),
+    CycleMLP(),
+    EAMLP(),
+    GFNet(),
+    MorphMLP(),
+    P2T(),
+    S2MLP(),
+    ShiftViT(),
+    ViP(),
+    WaveMLP(),
+]
 
 StateDict = Dict[str, Tensor]
 
@@ -63,7 +83,7 @@ class Network(NamedTuple):
     def backbone_cfg(self) -> dict:
         """The config of the backbone with the outputs of the network."""
         if not self.dense:
-            return self.cfg
+            return dict(self.cfg, gap=True)
         stages = tuple(range(len(self.arch['depths'])))
         return dict(self.cfg, out_indices=stages)
 
@@ -101,7 +121,7 @@ class Network(NamedTuple):
         num_classes, in_channels = converted['head.fc.weight'].shape
         return dict(
             type='mmpretrain.ImageClassifier',
-            backbone=dict(self.backbone_cfg, gap=True),
+            backbone=self.backbone_cfg,
             head=dict(
                 type='mmpretrain.LinearClsHead',
                 num_classes=num_classes,
@@ -275,6 +295,14 @@ def revert(weights: StateDict) -> Tuple[StateDict, str]:
     if not rest:
         rest, others = others, rest
     network = _recognize(rest, 'ours')
+    published = {
+        entry.published: rest[entry.ours]
+        for entry in network.list_entries()
+        if entry.ours in rest
+    }
+    network = network._replace(
+        cfg=network.family.adapt(network.cfg, published)
+    )
     problems: List[str] = []
     reverted = {
         published: _take(rest, ours, (published_shape, shape), problems)

@@ -5,11 +5,12 @@ from .mlp import MLP
 from .patches import PatchEmbed, PatchMerging
 from .recompute import recompute
 from .reweighting import Reweighting
-from .tokens import TokenConv2d, apply_norm, channels_first
+from .tokens import ConvNorm, TokenConv2d, apply_norm, channels_first
 
 __all__ = [
     'MLP',
     'ActiveTokenMixer',
+    'ConvNorm',
     'Linear',
     'PatchEmbed',
     'PatchMerging',

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from .linear import Linear
-from .tokens import TokenConv2d, apply_norm
+from .tokens import ConvNorm, apply_norm
 
 
 def pad_to_multiple(x: Tensor, size: int) -> Tensor:
@@ -17,7 +17,7 @@ def pad_to_multiple(x: Tensor, size: int) -> Tensor:
     return F.pad(x, (0, 0, 0, pad_w, 0, pad_h)) if pad_h or pad_w else x
 
 
-class PatchEmbed(BaseModule):
+class PatchEmbed(ConvNorm):
     """Projects patches that do not overlap, and normalizes the tokens.
 
     Args:
@@ -39,22 +39,16 @@ class PatchEmbed(BaseModule):
         norm_cfg: Optional[dict],
         pad: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            in_dims, embed_dims, patch_size, norm_cfg, stride=patch_size
+        )
         self.pad = pad
-        self.proj = TokenConv2d(
-            in_dims, embed_dims, patch_size, stride=patch_size
-        )
-        self.norm = (
-            nn.Identity()
-            if norm_cfg is None
-            else build_norm_layer(norm_cfg, embed_dims)[1]
-        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, H, W, in_dims) to (N, H', W', embed_dims)."""
         if self.pad:
             x = pad_to_multiple(x, self.proj.stride[0])
-        return apply_norm(self.norm, self.proj(x).contiguous())
+        return super().forward(x)
 
 
 class PatchMerging(BaseModule):
