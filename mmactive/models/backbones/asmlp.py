@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from mmactive.ops import axial_shift
 from mmactive.registry import MODELS
 
-from ..layers import Linear, PatchEmbed, PatchMerging, apply_norm, recompute
+from ..layers import Linear, PatchEmbed, PatchMerging, apply_norm
+from ..layers.recompute import recompute
 from .pyramid import Pyramid
 
 

@@ -249,20 +249,32 @@ def convert(weights: StateDict) -> Tuple[StateDict, dict, str]:
 
 def _convert_segmentor(weights: StateDict) -> Tuple[StateDict, dict, str]:
     """Translates an UperNet of mmseg 0.x, whose heads kept their names."""
-    backbone = _strip('backbone.', weights)
-    converted, cfg, text = convert(backbone)
-    result = {f'backbone.{name}': x for name, x in converted.items()}
-    result.update(
-        (name, weight.clone())
-        for name, weight in weights.items()
-        if not name.startswith('backbone.')
-    )
+    prefix = 'backbone.'
+    backbone, cfg, text = convert(_strip(prefix, weights))
+    if cfg['type'] != 'mmactive.ActiveMLP':
+        raise ValueError(
+            f'no segmentor with {text} is known: convert its backbone alone'
+        )
     model_cfg = get_config(
         f'mmactive::ade20k/upernet_activemlp-{cfg["arch"]}_8xb2-160k_ade20k-'
         '512x512.py'
     ).model.to_dict()
     model_cfg['backbone'] = cfg
-    return result, model_cfg, f'UperNet with {text}'
+    with torch.device('meta'):
+        layout = MODELS.build(model_cfg).state_dict()
+
+    converted = {prefix + name: weight for name, weight in backbone.items()}
+    rest = {k: x for k, x in weights.items() if not k.startswith(prefix)}
+    problems: List[str] = []
+    for name, tensor in layout.items():
+        if not name.startswith(prefix):
+            converted[name] = _take(
+                rest, name, (tuple(tensor.shape),), problems
+            )
+    problems += [f'{name} is unknown' for name in rest]
+    if problems:
+        raise ValueError('not our UperNet:\n  ' + '\n  '.join(problems))
+    return converted, model_cfg, f'UperNet, {text}'
 
 
 def _strip(prefix: str, weights: StateDict) -> StateDict:

@@ -3,7 +3,6 @@ from .active_token_mixer import ActiveTokenMixer
 from .linear import Linear
 from .mlp import MLP
 from .patches import PatchEmbed, PatchMerging
-from .recompute import recompute
 from .reweighting import Reweighting
 from .tokens import ConvNorm, TokenConv2d, apply_norm, channels_first
 
@@ -18,5 +17,4 @@ __all__ = [
     'TokenConv2d',
     'apply_norm',
     'channels_first',
-    'recompute',
 ]

@@ -1,20 +1,16 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 import argparse
-import json
-import runpy
 from functools import partial
 
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.hub import get_config
+from mmengine.registry import MODELS
 from reference_activemlp import ARCHS, ReferenceActiveMLP, randomize
 
 from mmactive.models import ActiveMLP
 
-from .conftest import ROOT, TOOLS
-
-TOOL = 'model_converters/activemlp_to_mmactive.py'
+TOOL = 'model_converters/to_mmactive.py'
 
 
 @pytest.fixture
@@ -48,14 +44,6 @@ def make_images(size=(64, 96)):
     return torch.randn(2, 3, *size, generator=generator)
 
 
-def build_classifier(arch, num_classes=1000):
-    init_default_scope('mmpretrain')
-    path = ROOT / 'configs' / 'imagenet' / f'activemlp-{arch}_8xb128_in1k.py'
-    cfg = Config.fromfile(path)
-    cfg.model.head.num_classes = num_classes
-    return MODELS.build(cfg.model).eval()
-
-
 def pick(*quick):
     """Marks the variants that are not quick enough for the default run."""
     return [
@@ -71,9 +59,8 @@ assert_close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
 def test_logits_of_a_classifier(arch, convert, capsys):
     reference = make_reference(arch, num_classes=10)
     converted = convert({'state_dict': reference.state_dict()})
-    assert f'ActiveMLP {arch}' in capsys.readouterr().out
-    assert converted['meta']['arch'] == arch
-    model = build_classifier(arch, num_classes=10)
+    assert f"ActiveMLP, arch='{arch}'" in capsys.readouterr().out
+    model = MODELS.build(converted['meta']['model']).eval()
     model.load_state_dict(converted['state_dict'])
     images = make_images((32, 64))
     with torch.no_grad():
@@ -84,7 +71,7 @@ def test_logits_of_a_classifier(arch, convert, capsys):
 def test_features_of_a_dense_backbone(arch, convert):
     reference = make_reference(arch, dense=True)
     converted = convert(reference.state_dict())
-    model = ActiveMLP(arch, out_indices=(0, 1, 2, 3))
+    model = MODELS.build(converted['meta']['model'])
     model.load_state_dict(converted['state_dict'])
     images = make_images((32, 64))
     with torch.no_grad():
@@ -152,30 +139,33 @@ def put(name, *shape):
 @pytest.mark.parametrize(
     ('spoil', 'message'),
     [
-        (put('fc.weight', 3), r"unknown parameters: \['fc\.weight'\]"),
+        (put('fc.weight', 3), r'\bfc\.weight is unknown'),
         (
             put('blocks.0.0.atm.atm_h.scale', 64),
-            r'unknown parameters: .*blocks\.0\.0\.atm\.atm_h\.scale',
+            r'blocks\.0\.0\.atm\.atm_h\.scale is unknown',
         ),
         (
             drop('blocks.2.1.mlp.fc1.bias'),
-            r'backbone\.stages\.2\.blocks\.1\.ffn\.fc1\.bias is missing',
+            r'blocks\.2\.1\.mlp\.fc1\.bias is missing',
         ),
-        (drop('head.bias'), r'head\.fc'),
+        (drop('head.bias'), r'head\.bias is missing'),
         (
             put('blocks.0.1.offset_layer.1.bias', 64),
-            r'backbone\.stages\.0\.blocks\.1\.offset_layer\.1\.bias is too',
+            r'blocks\.0\.1\.offset_layer\.1\.bias is unknown',
         ),
         (
             put('blocks.1.0.atm.atm_w.weight', 128, 128, 3, 3),
-            r'mixer\.fc_w\.weight: expected \(128, 128\), got \(128, 128, 3',
+            r'atm_w\.weight: expected shape \(128, 128, 1, 1\), got \(128, 12',
         ),
         (
             put('blocks.1.0.offset_layer.1.weight', 32, 128),
-            r'offset_layer\.1\.weight: expected \(64, 128\), got \(32, 128\)',
+            r'offset_layer\.1\.weight: expected shape \(64, 128\), got \(32,',
         ),
-        (put('blocks.2.4.norm1.weight', 320), r'unknown variant: .*\[2, 2, 5'),
-        (put('norm_0.weight', 64), r'dense backbone'),
+        (
+            put('blocks.2.4.norm1.weight', 320),
+            r"closest to ActiveMLP, arch='xtiny'.*2\.4\.norm1\.weight is",
+        ),
+        (put('norm_0.weight', 64), r'norm_0\.weight is unknown'),
     ],
 )
 def test_other_layouts_are_refused(spoil, message, convert, tmp_path):
@@ -192,6 +182,7 @@ def test_other_layouts_are_refused(spoil, message, convert, tmp_path):
         ([torch.zeros(1)], [], 'expected a dict of tensors, got list'),
         ({}, [], 'expected a dict of tensors'),
         ({'model': 3}, [], "expected a dict of tensors in 'model'"),
+        ({'a.b': torch.zeros(1)}, [], r"names of a network .*'ActiveMLP'"),
         ({'epoch': 3}, [], r"expected tensors, .*\['epoch'\]"),
         ({'model': {}}, ['--key', 'ema'], r"--key: .*\['model'\], got 'ema'"),
     ],
@@ -237,17 +228,49 @@ def test_an_old_checkpoint_survives_failure(convert, tmp_path, monkeypatch):
     assert target.read_bytes() == before
 
 
-def test_layouts_of_the_released_files(data_folder):
-    path = data_folder.parent / 'released_checkpoint_keys.json'
-    if not path.exists():
-        pytest.skip(f'no list of the released parameters: {path}')
-    convert = runpy.run_path(str(TOOLS / TOOL))['convert']
-    layouts = json.loads(path.read_text())
-    assert len(layouts) == 10
-    for name, layout in layouts.items():
-        arch, _, dense = name.replace('Active', '').lower().partition('_')
-        reference = make_zeros(arch, dense=bool(dense))
-        assert layout == {k: list(x.shape) for k, x in reference.items()}
-        converted, recognized = convert(reference)
-        assert recognized == arch
-        assert len(converted) == len(layout)
+def test_reverse(convert, tmp_path, run_tool):
+    reference = make_reference(num_classes=10)
+    convert({'model': reference.state_dict()})
+    run_tool(TOOL, 'new folder/dst.pth', 'back.pth', '--reverse')
+    reverted = torch.load('back.pth', weights_only=True)['model']
+    expected = reference.state_dict()
+    assert set(reverted) == set(expected)
+    assert all(
+        torch.equal(reverted[name], expected[name]) for name in expected
+    )
+
+
+def test_a_segmentor(convert, run_tool):
+    """The released UperNet, whose names are those of mmseg 0.11."""
+    weights = make_zeros('xtiny', dense=True)
+    weights = {f'backbone.{name}': x for name, x in weights.items()}
+    cfg = get_config(
+        'mmactive::ade20k/upernet_activemlp-xtiny_8xb2-160k_ade20k-512x512.py'
+    )
+    with torch.device('meta'):
+        layout = MODELS.build(cfg.model).state_dict()
+    for name, tensor in layout.items():
+        if not name.startswith('backbone.'):
+            # As the released one, of which SyncBN is a part
+            weights[name] = (
+                torch.rand(()).to(tensor.dtype).expand(tensor.shape)
+            )
+
+    converted = convert({'state_dict': weights, 'meta': {}})
+    with torch.device('meta'):
+        model = MODELS.build(converted['meta']['model'])
+    model.load_state_dict(converted['state_dict'], assign=True)
+    name = 'decode_head.fpn_bottleneck.conv.weight'
+    assert torch.equal(converted['state_dict'][name], weights[name])
+
+    run_tool(TOOL, 'new folder/dst.pth', 'back.pth', '--reverse')
+    reverted = torch.load('back.pth', weights_only=True)['state_dict']
+    assert set(reverted) == set(weights)
+
+    del weights['decode_head.conv_seg.weight']
+    weights['neck.weight'] = torch.zeros(1)
+    message = (
+        r'(?s)decode_head\.conv_seg\.weight is missing.*neck.weight is un'
+    )
+    with pytest.raises(SystemExit, match=message):
+        convert(weights)
