@@ -116,20 +116,23 @@ def make_extension():
 
     sources = [*CSRC.glob('*.cpp'), *CSRC.glob('cpu/*.cpp')]
     include_dirs = [str(ROOT / CSRC)]
-    # `-fopenmp` is only for the compiler, which meets at::parallel_for in a
-    # header; see below for the linker.
-    compile_args = {'cxx': ['-O3', '-g0', '-fopenmp']}
+    # What a library may use of PyTorch to load in 2.10 and all that follow.
+    define_macros = [('TORCH_TARGET_VERSION', '0x020a000000000000')]
     # collect_env reads these from the library even if it does not load.
-    define_macros = [
+    define_macros += [
         ('MMACTIVE_TORCH_VERSION', torch.__version__),
         ('MMACTIVE_CUDA_VERSION', torch.version.cuda if with_cuda else 'none'),
     ]
+    compile_args = {'cxx': ['-O3', '-g0', '-fvisibility=hidden']}
+    libraries = ['torch_cpu']
     extension = cpp_extension.CppExtension
     if with_cuda:
         extension = cpp_extension.CUDAExtension
         sources += CSRC.glob('cuda/*.cu')
         include_dirs += library_headers()
+        define_macros.append(('USE_CUDA', None))
         compile_args['nvcc'] = ['-O3']
+        libraries.append('torch_cuda')
     ext_module = extension(
         'mmactive._ext',
         sources=sorted(map(str, sources)),
@@ -138,14 +141,9 @@ def make_extension():
         define_macros=define_macros,
         extra_compile_args=compile_args,
     )
-    # The runtimes of OpenMP and CUDA are those that PyTorch has loaded, and
-    # with them the number of threads that torch.set_num_threads() sets. Of
-    # Python nothing is needed.
-    ext_module.libraries = [
-        name
-        for name in ext_module.libraries
-        if name not in ('cudart', 'torch_python')
-    ]
+    # Nothing of Python or c10 is needed, and the runtimes of OpenMP and CUDA
+    # are those that PyTorch has loaded.
+    ext_module.libraries = libraries
     command = cpp_extension.BuildExtension.with_options(
         no_python_abi_suffix=True
     )

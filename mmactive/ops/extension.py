@@ -1,16 +1,20 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-"""Loads the compiled kernels (``mmactive._ext``), if they were built."""
+"""Loads the compiled kernels (``mmactive._ext``), if they are there."""
 
 import functools
 import warnings
 from pathlib import Path
 
 import torch
+from torch.torch_version import TorchVersion
+
+# The first PyTorch with all of the stable ABI that the kernels are built on.
+TORCH_WITH_KERNELS = '2.10'
 
 _HOW_TO_BUILD = (
-    'the slower PyTorch reference is used instead. Build the kernels with '
-    '`pip install -v -e . --no-build-isolation` in the source folder; '
-    '`python -m mmactive.utils.collect_env` tells what is wrong.'
+    'Build the kernels with `pip install -v -e . --no-build-isolation` in the '
+    'source folder; `python -m mmactive.utils.collect_env` tells what is '
+    'wrong.'
 )
 
 
@@ -18,28 +22,35 @@ _HOW_TO_BUILD = (
 def load_extension() -> bool:
     """Loads ``mmactive/_ext.so``, which registers the compiled kernels.
 
-    The library holds no Python bindings: loading it registers its operators
-    with PyTorch's dispatcher, so one build serves every Python version.
+    The library holds no Python bindings and calls PyTorch by its stable ABI
+    alone: loading it registers its operators with PyTorch's dispatcher, and
+    one build serves every Python and every PyTorch from 2.10 on.
 
     Returns:
         bool: Whether the kernels are there. If not, one warning says why.
     """
     path = Path(__file__).parent.parent / '_ext.so'
-    if not path.is_file():
-        warnings.warn(
+    if TorchVersion(torch.__version__) < TORCH_WITH_KERNELS:
+        reason = (
+            f"mmactive's kernels need torch>={TORCH_WITH_KERNELS}, but torch "
+            f'{torch.__version__} is installed'
+        )
+        advice = 'Install a newer PyTorch for the kernels.'
+    elif not path.is_file():
+        reason = (
             f'mmactive was installed without its extension ({path} does not '
-            f'exist): {_HOW_TO_BUILD}',
-            stacklevel=2,
+            'exist)'
         )
-        return False
-    try:
-        torch.ops.load_library(path)
-    except (OSError, RuntimeError) as error:
-        warnings.warn(
-            f'mmactive/_ext.so does not load ({error}), most likely because '
-            f'it was built for another PyTorch than {torch.__version__}: '
-            f'{_HOW_TO_BUILD}',
-            stacklevel=2,
-        )
-        return False
-    return True
+        advice = _HOW_TO_BUILD
+    else:
+        try:
+            torch.ops.load_library(path)
+            return True
+        except (OSError, RuntimeError) as error:
+            reason = f'mmactive/_ext.so does not load ({error})'
+            advice = _HOW_TO_BUILD
+    warnings.warn(
+        f'{reason}: the slower PyTorch reference is used instead. {advice}',
+        stacklevel=2,
+    )
+    return False

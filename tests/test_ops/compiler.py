@@ -4,7 +4,6 @@
 import os
 import subprocess
 
-import torch
 from torch.utils import cpp_extension
 
 
@@ -14,11 +13,11 @@ def compile_library(source, folder, *flags):
     process = subprocess.run(
         [
             *(os.getenv('CXX', 'c++'), '-std=c++17', '-fPIC', *flags),
-            f'-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}',
+            '-DTORCH_TARGET_VERSION=0x020a000000000000',
             *('-shared', source, '-o', library),
             *(f'-I{path}' for path in cpp_extension.include_paths()),
             *(f'-L{path}' for path in cpp_extension.library_paths()),
-            *('-lc10', '-ltorch_cpu'),
+            '-ltorch_cpu',
         ],
         capture_output=True,
         text=True,

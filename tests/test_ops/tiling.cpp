@@ -1,25 +1,30 @@
 // Copyright (c) mmactive contributors. All rights reserved.
-// The index arithmetic of the CPU kernels, for tensors that no test has the memory for: it reads
-// the shapes and strides of tensors on the meta device.
-#include <torch/library.h>
+// The index arithmetic of the CPU kernels, for tensors that no test has the memory for. A shape is
+// N, H, W, C, G and what lies between the offsets of two tokens.
+#include <tuple>
+#include <vector>
 
 #include "../../mmactive/ops/csrc/cpu/tiling.h"
 
 namespace {
 
+mmactive::Tiling make(const std::vector<int64_t>& s, int64_t dim, int64_t element_size) {
+  return {{s[0], s[1], s[2], s[3], s[4], s[5]}, dim, element_size};
+}
+
 // The columns and groups of a tile.
 std::tuple<int64_t, int64_t> tile_size(
-    const at::Tensor& input, const at::Tensor& offsets, int64_t dim, int64_t element_size) {
-  const mmactive::Tiling tiling(input, offsets, dim, element_size);
+    std::vector<int64_t> shape, int64_t dim, int64_t element_size) {
+  const mmactive::Tiling tiling = make(shape, dim, element_size);
   return {tiling.columns, tiling.tile_groups};
 }
 
 // The columns and groups of tile `index` and, of its token at `row` and `column`, the places in
 // the input, the offset and the gradient of the offset.
 std::vector<int64_t> tile(
-    const at::Tensor& input, const at::Tensor& offsets, int64_t dim, int64_t element_size,
-    int64_t index, int64_t row, int64_t column) {
-  const mmactive::Tiling tiling(input, offsets, dim, element_size);
+    std::vector<int64_t> shape, int64_t dim, int64_t element_size, int64_t index,
+    int64_t row, int64_t column) {
+  const mmactive::Tiling tiling = make(shape, dim, element_size);
   const mmactive::Tile tile(tiling, index);
   const int64_t token = tile.token(row, column);
   return {
@@ -29,10 +34,12 @@ std::vector<int64_t> tile(
 
 }  // namespace
 
-TORCH_LIBRARY(mmactive_tiling, m) {
-  m.def("size(Tensor input, Tensor offsets, int dim, int element_size) -> (int, int)", &tile_size);
-  m.def(
-      "tile(Tensor input, Tensor offsets, int dim, int element_size, int index, int row, "
-      "int column) -> int[]",
-      &tile);
+STABLE_TORCH_LIBRARY(mmactive_tiling, m) {
+  m.def("size(int[] shape, int dim, int element_size) -> (int, int)");
+  m.def("tile(int[] shape, int dim, int element_size, int index, int row, int column) -> int[]");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(mmactive_tiling, CompositeExplicitAutograd, m) {
+  m.impl("size", TORCH_BOX(&tile_size));
+  m.impl("tile", TORCH_BOX(&tile));
 }

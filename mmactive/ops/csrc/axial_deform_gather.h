@@ -3,6 +3,7 @@
 // neither PyTorch nor CUDA.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <type_traits>
@@ -40,6 +41,17 @@ struct Sample {
   }
 };
 
+// The sizes of an input (N, H, W, C) and of its offsets (N, H, W, G).
+struct Shape {
+  int64_t batch, height, width, channels, groups;
+  int64_t offset_stride;  // from the offsets of one token to those of the next
+
+  std::array<int64_t, 4> input_sizes() const { return {batch, height, width, channels}; }
+  std::array<int64_t, 4> offset_sizes() const { return {batch, height, width, groups}; }
+  int64_t elements() const { return batch * height * width * channels; }
+  int64_t group_size() const { return channels / groups; }  // channels that share an offset
+};
+
 struct Division {
   int64_t quotient, remainder;
 };
@@ -62,11 +74,11 @@ struct Lines {
   int64_t stride;  // from one token of a line to the next
 
   // `dim` is 1 or 2, or -3 or -2.
-  Lines(int64_t batch, int64_t height, int64_t width, int64_t dim) {
+  Lines(const Shape& shape, int64_t dim) {
     const bool vertical = dim == 1 || dim == -3;
-    count = batch * (vertical ? width : height);
-    length = vertical ? height : width;
-    stride = vertical ? width : 1;
+    count = shape.batch * (vertical ? shape.width : shape.height);
+    length = vertical ? shape.height : shape.width;
+    stride = vertical ? shape.width : 1;
   }
 
   MMACTIVE_HOST_DEVICE int64_t first_token(int64_t line) const {

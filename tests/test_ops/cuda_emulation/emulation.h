@@ -8,16 +8,20 @@
 // copies happen as late as they may, and never where nobody waits for them.
 #pragma once
 
-#include <ATen/core/Tensor.h>
+#include <torch/csrc/stable/c/shim.h>
+#include <torch/headeronly/util/Exception.h>
+#include <torch/headeronly/util/shim_utils.h>
 #include <ucontext.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
 #include <numeric>
 #include <random>
+#include <string>
 #include <vector>
 
 #define __global__
@@ -98,7 +102,7 @@ inline void run_block(size_t shared_bytes) {
       is_running |= fibers[i].is_running;
     }
   }
-  TORCH_CHECK(
+  STD_TORCH_CHECK(
       std::all_of(
           shared_memory + shared_bytes, shared_memory + kSharedBytes,
           [](unsigned char byte) { return byte == 0xff; }),
@@ -112,9 +116,9 @@ inline void __syncthreads() {
 }
 
 inline void __pipeline_memcpy_async(void* target, const void* source, size_t bytes) {
-  TORCH_CHECK(bytes == 4 || bytes == 8 || bytes == 16);
-  TORCH_CHECK(reinterpret_cast<uintptr_t>(target) % bytes == 0);
-  TORCH_CHECK(reinterpret_cast<uintptr_t>(source) % bytes == 0);
+  STD_TORCH_CHECK(bytes == 4 || bytes == 8 || bytes == 16);
+  STD_TORCH_CHECK(reinterpret_cast<uintptr_t>(target) % bytes == 0);
+  STD_TORCH_CHECK(reinterpret_cast<uintptr_t>(source) % bytes == 0);
   emulation::fibers[emulation::current].copies.push_back(
       [=] { std::memcpy(target, source, bytes); });
 }
@@ -136,7 +140,7 @@ inline void __pipeline_wait_prior(size_t prior) {
 
 using std::min;
 
-// The part of CUDA's and PyTorch's host interface that the operator uses.
+// The part of CUDA's host interface that the operator uses.
 using cudaError_t = int;
 using cudaStream_t = void*;
 constexpr cudaError_t cudaSuccess = 0;
@@ -149,6 +153,11 @@ struct cudaLaunchConfig_t {
   size_t dynamicSmemBytes;
   cudaStream_t stream;
 };
+
+inline cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
 
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   *value = attribute == cudaDevAttrMultiProcessorCount ? emulation::gpu.processors
@@ -186,19 +195,28 @@ cudaError_t cudaLaunchKernelEx(
   return cudaSuccess;
 }
 
-#define C10_CUDA_CHECK(call)                              \
-  do {                                                    \
-    const cudaError_t error = call;                       \
-    TORCH_CHECK(error == cudaSuccess, "error ", error);   \
-  } while (0)
+// What PyTorch's stable ABI has for devices of CUDA: the library finds these functions in itself
+// before it looks into PyTorch's.
+extern "C" {
 
-namespace c10::cuda {
+AOTITorchError aoti_torch_create_device_guard(int32_t, DeviceGuardHandle* guard) {
+  *guard = nullptr;
+  return TORCH_SUCCESS;
+}
 
-struct CUDAGuard {
-  explicit CUDAGuard(c10::Device) {}
-};
+AOTITorchError aoti_torch_delete_device_guard(DeviceGuardHandle) { return TORCH_SUCCESS; }
 
-inline int current_device() { return 0; }
-inline cudaStream_t getCurrentCUDAStream() { return nullptr; }
+AOTITorchError aoti_torch_get_current_cuda_stream(int32_t, void** stream) {
+  *stream = nullptr;
+  return TORCH_SUCCESS;
+}
 
-}  // namespace c10::cuda
+AOTITorchError torch_c10_cuda_check_msg(
+    int32_t error, const char*, const char*, uint32_t, bool, char** message) {
+  *message = error == cudaSuccess ? nullptr : strdup(("error " + std::to_string(error)).c_str());
+  return TORCH_SUCCESS;
+}
+
+void torch_c10_cuda_free_error_msg(char* message) { free(message); }
+
+}  // extern "C"

@@ -1,10 +1,15 @@
 // Copyright (c) mmactive contributors. All rights reserved.
 // The CUDA operator as the operator `mmactive_emulation` for tensors of the CPU.
 #include <emulation.h>
-#include <torch/library.h>
 
-#undef TORCH_LIBRARY_IMPL
-#define TORCH_LIBRARY_IMPL(ns, key, m) _TORCH_LIBRARY_IMPL(mmactive_emulation, CPU, m, __COUNTER__)
+#include <tuple>
+#include <vector>
+
+#include "../../../mmactive/ops/csrc/arguments.h"
+
+#undef STABLE_TORCH_LIBRARY_IMPL
+#define STABLE_TORCH_LIBRARY_IMPL(ns, key, m) \
+  _STABLE_TORCH_LIBRARY_IMPL(mmactive_emulation, CPU, m, __COUNTER__)
 
 namespace mmactive {
 namespace {
@@ -23,42 +28,55 @@ void set_gpu(int64_t processors, int64_t shared_bytes, int64_t order) {
 }
 
 // The index arithmetic, for numbers that no test has the memory for.
+mmactive::Geometry geometry(
+    const std::vector<int64_t>& s, bool is_double, int64_t dim, int64_t vector_length) {
+  const mmactive::Shape shape{s[0], s[1], s[2], s[3], s[4], s[5]};
+  return mmactive::make_geometry(
+      shape, is_double ? mmactive::ScalarType::Double : mmactive::ScalarType::Float, dim, vector_length);
+}
+
 std::tuple<int64_t, int64_t, int64_t, int64_t> lines(
-    int64_t batch, int64_t height, int64_t width, int64_t dim, int64_t line) {
-  const mmactive::Lines lines(batch, height, width, dim);
+    std::vector<int64_t> shape, int64_t dim, int64_t line) {
+  const mmactive::Lines lines = geometry(shape, true, dim, 1).lines;
   return {lines.count, lines.length, lines.stride, lines.first_token(line)};
 }
 
 std::vector<int64_t> column(
-    const at::Tensor& input, const at::Tensor& offsets, int64_t dim, int64_t vector_length,
-    int64_t threads, int64_t block, int64_t thread) {
+    std::vector<int64_t> shape, int64_t dim, int64_t vector_length, int64_t threads,
+    int64_t block, int64_t thread) {
   blockDim = dim3(threads);
   threadIdx = dim3(thread);
-  const mmactive::Column column(
-      block, mmactive::make_geometry(input, offsets, dim, vector_length));
+  const mmactive::Column column(block, geometry(shape, false, dim, vector_length));
   return {
       column.exists, column.vector, column.stride, column.offset, column.offset_stride};
 }
 
 // The number of blocks and their columns.
-std::tuple<int64_t, int64_t> grid(const at::Tensor& input, const at::Tensor& offsets, int64_t dim) {
-  const auto plan = mmactive::plan<1, float, float>(
-      mmactive::make_geometry(input, offsets, dim, 1));
+std::tuple<int64_t, int64_t> grid(
+    std::vector<int64_t> shape, bool is_double, int64_t dim) {
+  const auto plan = mmactive::plan<1, float, float>(geometry(shape, is_double, dim, 1));
   return {plan.blocks, plan.threads.x};
 }
 
 }  // namespace
 
-TORCH_LIBRARY(mmactive_emulation, m) {
+// A shape is N, H, W, C, G and what lies between the offsets of two tokens.
+STABLE_TORCH_LIBRARY(mmactive_emulation, m) {
   m.def("axial_deform_gather(Tensor input, Tensor offset, int dim) -> Tensor");
   m.def(
       "axial_deform_gather_backward(Tensor grad_output, Tensor input, Tensor offset, int dim) -> "
       "(Tensor, Tensor)");
-  m.def("set_gpu(int processors, int shared_bytes, int order) -> ()", &set_gpu);
-  m.def("lines(int batch, int height, int width, int dim, int line) -> (int, int, int, int)", &lines);
+  m.def("set_gpu(int processors, int shared_bytes, int order) -> ()");
+  m.def("lines(int[] shape, int dim, int line) -> (int, int, int, int)");
   m.def(
-      "column(Tensor input, Tensor offsets, int dim, int vector_length, int threads, int block, "
-      "int thread) -> int[]",
-      &column);
-  m.def("grid(Tensor input, Tensor offsets, int dim) -> (int, int)", &grid);
+      "column(int[] shape, int dim, int vector_length, int threads, int block, int thread) -> "
+      "int[]");
+  m.def("grid(int[] shape, bool is_double, int dim) -> (int, int)");
+}
+
+_STABLE_TORCH_LIBRARY_IMPL(mmactive_emulation, CompositeExplicitAutograd, m, helpers) {
+  m.impl("set_gpu", TORCH_BOX(&set_gpu));
+  m.impl("lines", TORCH_BOX(&lines));
+  m.impl("column", TORCH_BOX(&column));
+  m.impl("grid", TORCH_BOX(&grid));
 }

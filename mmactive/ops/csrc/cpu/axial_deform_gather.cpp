@@ -6,21 +6,15 @@
 // that its tokens gather comes from there. In the backward pass its gradient is summed up in a
 // second such buffer. Tiles share nothing, and one thread works through a tile in order, so the
 // result is the same for any number of threads.
-#include <ATen/Dispatch.h>
-#include <ATen/OpMathType.h>
-#include <ATen/Version.h>
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
-#include <c10/core/CPUAllocator.h>
-#include <torch/library.h>
-
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <tuple>
 #include <type_traits>
 
-#include "../check_arguments.h"
+#include "../arguments.h"
 #include "tiling.h"
 
 // How vectors are passed to a function does not matter where all of them are inlined.
@@ -55,11 +49,19 @@ namespace avx2 {
 }  // namespace avx2
 #endif
 
+#if defined(__x86_64__)
+// As PyTorch does, which ATEN_CPU_CAPABILITY=default keeps from it.
+bool use_avx2() {
+  const char* capability = std::getenv("ATEN_CPU_CAPABILITY");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      (capability == nullptr || std::strcmp(capability, "default") != 0);
+}
+#endif
+
 template <typename opmath_t>
 RowKernels<opmath_t> choose_kernels(int64_t group_size) {
 #if defined(__x86_64__)
-  // What PyTorch runs with: ATEN_CPU_CAPABILITY=default turns it off.
-  static const bool has_avx2 = at::get_cpu_capability().rfind("AVX", 0) == 0;
+  static const bool has_avx2 = use_avx2();
   if (has_avx2) return avx2::row_kernels<opmath_t>(group_size);
 #endif
   return baseline::row_kernels<opmath_t>(group_size);
@@ -70,12 +72,18 @@ template <typename element_t>
 class Buffer {
  public:
   explicit Buffer(int64_t size)
-      : memory_(c10::GetDefaultCPUAllocator()->allocate(size * sizeof(element_t))) {}
+      : memory_(static_cast<element_t*>(operator new(size * sizeof(element_t), kAlignment))) {}
 
-  element_t* get() const { return static_cast<element_t*>(memory_.get()); }
+  element_t* get() const { return memory_.get(); }
 
  private:
-  c10::DataPtr memory_;
+  static constexpr std::align_val_t kAlignment{64};
+
+  struct Delete {
+    void operator()(element_t* memory) const { operator delete(memory, kAlignment); }
+  };
+
+  std::unique_ptr<element_t, Delete> memory_;
 };
 
 template <typename from_t, typename to_t>
@@ -139,7 +147,7 @@ constexpr int64_t kAhead = 4;
 template <typename scalar_t, typename offset_t>
 void forward_kernel(
     const Tiling& tiling, const scalar_t* input, const offset_t* offset, scalar_t* output) {
-  using opmath_t = at::opmath_type<scalar_t>;
+  using opmath_t = opmath_type<scalar_t>;
   const auto kernels = choose_kernels<opmath_t>(tiling.group_size);
   const int64_t length = tiling.lines.length;
   tiling.for_each_range([&](int64_t begin, int64_t end) {
@@ -174,7 +182,7 @@ template <typename scalar_t, typename offset_t>
 void backward_kernel(
     const Tiling& tiling, const scalar_t* grad_output, const scalar_t* input,
     const offset_t* offset, scalar_t* grad_input, offset_t* grad_offset) {
-  using opmath_t = at::opmath_type<scalar_t>;
+  using opmath_t = opmath_type<scalar_t>;
   const auto kernels = choose_kernels<opmath_t>(tiling.group_size);
   const int64_t length = tiling.lines.length;
   tiling.for_each_range([&](int64_t begin, int64_t end) {
@@ -215,80 +223,73 @@ void backward_kernel(
   });
 }
 
-// The offsets as (N * H * W, G). A slice of a packed (N, H, W, 2G) tensor is read in place.
-at::Tensor as_tokens(const at::Tensor& offset) {
-  const at::Tensor tokens = offset.reshape({-1, offset.size(3)});
-  return tokens.size(1) == 1 || tokens.stride(1) == 1 ? tokens : tokens.contiguous();
-}
-
 // Calls `function` with a value of the dtypes of `input` and `offset`, of which float64 needs a
 // float64 input.
 template <typename Function>
-void dispatch(const at::Tensor& input, const at::Tensor& offset, Function function) {
-  AT_DISPATCH_FLOATING_TYPES_AND2(
-      at::kHalf, at::kBFloat16, input.scalar_type(), "axial_deform_gather", [&] {
-        using opmath_t = at::opmath_type<scalar_t>;
-        if (offset.scalar_type() == c10::CppTypeToScalarType<opmath_t>::value) {
-          function(scalar_t(), opmath_t());
-        } else {
-          function(scalar_t(), scalar_t());
-        }
-      });
+void dispatch(const Tensor& input, const Tensor& offset, Function function) {
+  MMACTIVE_DISPATCH(input.scalar_type(), "axial_deform_gather", [&] {
+    if (sizeof(scalar_t) == 2 && offset.scalar_type() == ScalarType::Float) {
+      function(scalar_t(), opmath_type<scalar_t>());
+    } else {
+      function(scalar_t(), scalar_t());
+    }
+  });
 }
 
-at::Tensor axial_deform_gather(const at::Tensor& input, const at::Tensor& offset, int64_t dim) {
-  check_arguments(input, offset, dim);
-  if (offset.scalar_type() == at::kDouble && input.scalar_type() != at::kDouble) {
-    return axial_deform_gather(input.to(at::kDouble), offset, dim).to(input.scalar_type());
+Tensor axial_deform_gather(const Tensor& input, const Tensor& offset, int64_t dim) {
+  Shape shape = check_arguments(input, offset, dim);
+  const ScalarType dtype = input.scalar_type();
+  if (offset.scalar_type() == ScalarType::Double && dtype != ScalarType::Double) {
+    return as_dtype(axial_deform_gather(as_dtype(input, ScalarType::Double), offset, dim), dtype);
   }
-  at::Tensor output = at::empty(input.sizes(), input.options());
-  if (output.numel() == 0) return output;
+  const Tensor output = empty(shape.input_sizes(), dtype, input);
+  if (shape.elements() == 0) return output;
 
-  const at::Tensor source = input.contiguous(), offsets = as_tokens(offset);
+  const Tensor source = as_contiguous(input), offsets = as_tokens(offset, shape);
   dispatch(source, offsets, [&](auto scalar, auto wide) {
     using scalar_t = decltype(scalar);
     using offset_t = decltype(wide);
     forward_kernel(
-        Tiling(source, offsets, dim, sizeof(at::opmath_type<scalar_t>)),
-        source.const_data_ptr<scalar_t>(), offsets.const_data_ptr<offset_t>(),
-        output.mutable_data_ptr<scalar_t>());
+        Tiling(shape, dim, sizeof(opmath_type<scalar_t>)), data<scalar_t>(source),
+        data<offset_t>(offsets), mutable_data<scalar_t>(output));
   });
   return output;
 }
 
-std::tuple<at::Tensor, at::Tensor> axial_deform_gather_backward(
-    const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& offset,
-    int64_t dim) {
-  check_arguments(input, offset, dim);
+std::tuple<Tensor, Tensor> axial_deform_gather_backward(
+    const Tensor& grad_output, const Tensor& input, const Tensor& offset, int64_t dim) {
+  Shape shape = check_arguments(input, offset, dim);
   check_grad_output(grad_output, input);
-  if (offset.scalar_type() == at::kDouble && input.scalar_type() != at::kDouble) {
+  const ScalarType dtype = input.scalar_type();
+  if (offset.scalar_type() == ScalarType::Double && dtype != ScalarType::Double) {
     const auto [grad_input, grad_offset] = axial_deform_gather_backward(
-        grad_output.to(at::kDouble), input.to(at::kDouble), offset, dim);
-    return {grad_input.to(input.scalar_type()), grad_offset};
+        as_dtype(grad_output, ScalarType::Double), as_dtype(input, ScalarType::Double), offset, dim);
+    return {as_dtype(grad_input, dtype), grad_offset};
   }
-  at::Tensor grad_input = at::empty(input.sizes(), input.options());
-  if (grad_input.numel() == 0) return {grad_input, at::zeros(offset.sizes(), offset.options())};
-  at::Tensor grad_offset = at::empty(offset.sizes(), offset.options());
+  const Tensor grad_input = empty(shape.input_sizes(), dtype, input);
+  if (shape.elements() == 0) {
+    return {grad_input, zeros(shape.offset_sizes(), offset.scalar_type(), offset)};
+  }
+  const Tensor grad_offset = empty(shape.offset_sizes(), offset.scalar_type(), offset);
 
-  const at::Tensor grads = grad_output.contiguous(), source = input.contiguous(),
-                   offsets = as_tokens(offset);
+  const Tensor grads = as_contiguous(grad_output), source = as_contiguous(input),
+               offsets = as_tokens(offset, shape);
   dispatch(source, offsets, [&](auto scalar, auto wide) {
     using scalar_t = decltype(scalar);
     using offset_t = decltype(wide);
     backward_kernel(
-        Tiling(source, offsets, dim, sizeof(at::opmath_type<scalar_t>)),
-        grads.const_data_ptr<scalar_t>(), source.const_data_ptr<scalar_t>(),
-        offsets.const_data_ptr<offset_t>(), grad_input.mutable_data_ptr<scalar_t>(),
-        grad_offset.mutable_data_ptr<offset_t>());
+        Tiling(shape, dim, sizeof(opmath_type<scalar_t>)), data<scalar_t>(grads),
+        data<scalar_t>(source), data<offset_t>(offsets), mutable_data<scalar_t>(grad_input),
+        mutable_data<offset_t>(grad_offset));
   });
   return {grad_input, grad_offset};
 }
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(mmactive, CPU, m) {
-  m.impl("axial_deform_gather", &axial_deform_gather);
-  m.impl("axial_deform_gather_backward", &axial_deform_gather_backward);
+STABLE_TORCH_LIBRARY_IMPL(mmactive, CPU, m) {
+  m.impl("axial_deform_gather", TORCH_BOX(&axial_deform_gather));
+  m.impl("axial_deform_gather_backward", TORCH_BOX(&axial_deform_gather_backward));
 }
 
 }  // namespace mmactive

@@ -3,14 +3,12 @@
 // 32 bits. Knows the shapes and strides of the tensors only.
 #pragma once
 
-#include <ATen/Parallel.h>
-#include <ATen/core/Tensor.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <limits>
 
 #include "../axial_deform_gather.h"
+#include "../stable.h"
 
 namespace mmactive {
 
@@ -30,17 +28,17 @@ struct TileShape {
 struct Tiling {
   Lines lines;
   int64_t channels, groups, group_size;
-  int64_t offset_stride;  // from the offsets of one token to those of the next
+  int64_t offset_stride;
   int64_t columns;  // neighbouring lines of a tile
   int64_t tile_groups;  // groups of a tile: all, or some of one line
   int64_t column_tiles, group_tiles;
 
-  Tiling(const at::Tensor& input, const at::Tensor& offsets, int64_t dim, int64_t element_size)
-      : lines(input.size(0), input.size(1), input.size(2), dim),
-        channels(input.size(3)),
-        groups(offsets.size(1)),
-        group_size(channels / groups),
-        offset_stride(offsets.stride(0)) {
+  Tiling(const Shape& shape, int64_t dim, int64_t element_size)
+      : lines(shape, dim),
+        channels(shape.channels),
+        groups(shape.groups),
+        group_size(shape.group_size()),
+        offset_stride(shape.offset_stride) {
     // A part of the second-level cache, in rows that are worth a memory access.
     constexpr int64_t kTileBytes = 256 * 1024, kMaxRowBytes = 1024, kMinRowBytes = 64;
     const int64_t length = kRowsBefore + lines.length + kRowsBehind;
@@ -51,11 +49,11 @@ struct Tiling {
         : std::clamp<int64_t>(row / group_size, 1, groups);
     column_tiles = (lines.stride + columns - 1) / columns;
     group_tiles = (groups + tile_groups - 1) / tile_groups;
-    TORCH_CHECK_VALUE(
+    MMACTIVE_CHECK_VALUE(
         element_size > 4 || lines.length <= 1 << 24,
         "input must have at most 2**24 tokens along dim, which float32 can count, but got ",
         lines.length);
-    TORCH_CHECK_VALUE(
+    MMACTIVE_CHECK_VALUE(
         length * row_size() <= std::numeric_limits<int32_t>::max(),
         "input must have fewer than 2**31 elements along dim in a group, but got ", lines.length,
         " tokens and ", group_size, " channels in a group");
@@ -72,7 +70,7 @@ struct Tiling {
   void for_each_range(const Function& function) const {
     constexpr int64_t kGrain = 32768;
     const int64_t tiles = lines.count / lines.stride * column_tiles * group_tiles;
-    at::parallel_for(0, tiles, 1 + kGrain / (lines.length * row_size()), function);
+    torch::stable::parallel_for(0, tiles, 1 + kGrain / (lines.length * row_size()), function);
   }
 };
 

@@ -5,25 +5,19 @@
 // of the axis. Columns never meet: whatever is gathered from or scattered to a column stays in
 // it. The threads of a block form a grid: threadIdx.x is the column, so that a warp reads
 // consecutive memory, and threadIdx.y shares out the tokens of the lines.
-#include <ATen/Dispatch.h>
-#include <ATen/OpMathType.h>
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
-#include <c10/cuda/CUDAException.h>
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
 #include <cuda_pipeline_primitives.h>
-#include <torch/library.h>
+#include <cuda_runtime.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/macros.h>
 
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <limits>
 #include <tuple>
 #include <type_traits>
 
-#include "../axial_deform_gather.h"
-#include "../check_arguments.h"
+#include "../arguments.h"
 
 namespace mmactive {
 namespace {
@@ -42,7 +36,7 @@ constexpr int kTokens = std::min(8, 16 / kChannels);
 // otherwise take pairs of 16-bit channels apart whenever a vector is not read unconditionally.
 template <typename scalar_t, int kChannels>
 struct alignas(std::min<int>(16, sizeof(scalar_t) * kChannels)) Vector {
-  using opmath_t = at::opmath_type<scalar_t>;
+  using opmath_t = opmath_type<scalar_t>;
   using word_t = std::conditional_t<sizeof(scalar_t) * kChannels == 2, uint16_t, uint32_t>;
 
   word_t words[sizeof(scalar_t) * kChannels / sizeof(word_t)];
@@ -169,7 +163,7 @@ template <typename scalar_t, typename offset_t, int kChannels, bool kStaged>
 __global__ void __launch_bounds__(kMaxThreads, sizeof(scalar_t) == 8 ? 2 : 3) forward_kernel(
     const scalar_t* __restrict__ input, const offset_t* __restrict__ offset,
     scalar_t* __restrict__ output, const Geometry geometry) {
-  using opmath_t = at::opmath_type<scalar_t>;
+  using opmath_t = opmath_type<scalar_t>;
   using vector_t = Vector<scalar_t, kChannels>;
   constexpr int kCount = kTokens<kChannels>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
@@ -238,9 +232,9 @@ template <typename scalar_t, typename offset_t, int kChannels, bool kStaged>
 __global__ void __launch_bounds__(kMaxThreads, sizeof(scalar_t) == 8 ? 1 : 2) backward_kernel(
     const scalar_t* __restrict__ grad_output, const scalar_t* __restrict__ input,
     const offset_t* __restrict__ offset,
-    std::conditional_t<kStaged, scalar_t, at::opmath_type<scalar_t>>* grad_input,
+    std::conditional_t<kStaged, scalar_t, opmath_type<scalar_t>>* grad_input,
     offset_t* __restrict__ grad_offset, const Geometry geometry) {
-  using opmath_t = at::opmath_type<scalar_t>;
+  using opmath_t = opmath_type<scalar_t>;
   using vector_t = Vector<scalar_t, kChannels>;
   using sum_t = Vector<opmath_t, kChannels>;
   constexpr int kCount = kTokens<kChannels>;
@@ -354,8 +348,9 @@ struct Launch {
 };
 
 int64_t device_attribute(cudaDeviceAttr attribute) {
-  int value = 0;
-  C10_CUDA_CHECK(cudaDeviceGetAttribute(&value, attribute, c10::cuda::current_device()));
+  int device = 0, value = 0;
+  STD_CUDA_CHECK(cudaGetDevice(&device));
+  STD_CUDA_CHECK(cudaDeviceGetAttribute(&value, attribute, device));
   return value;
 }
 
@@ -395,32 +390,37 @@ Launch plan(const Geometry& geometry) {
 }
 
 template <typename... Parameters, typename... Arguments>
-void launch(void (*kernel)(Parameters...), const Launch& plan, Arguments... arguments) {
-  TORCH_CHECK(
+void launch(
+    void (*kernel)(Parameters...), const Launch& plan, int32_t device, Arguments... arguments) {
+  STD_TORCH_CHECK(
       plan.blocks <= std::numeric_limits<int>::max(), "input is too large for one CUDA grid");
   if (plan.shared_bytes > kDefaultSharedBytes) {
     // Always the maximum: another thread may launch the kernel between these two calls.
-    C10_CUDA_CHECK(cudaFuncSetAttribute(
+    STD_CUDA_CHECK(cudaFuncSetAttribute(
         kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.max_shared_bytes));
   }
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(plan.blocks);
   config.blockDim = plan.threads;
   config.dynamicSmemBytes = plan.shared_bytes;
-  config.stream = c10::cuda::getCurrentCUDAStream();
-  C10_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, arguments...));
+  void* stream = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
+  config.stream = static_cast<cudaStream_t>(stream);
+  STD_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, arguments...));
 }
 
 // The longest vectors that divide the channels of a group and are aligned in the tensors.
-int vector_length(int64_t group_size, at::ArrayRef<at::Tensor> tensors) {
-  const int64_t element_size = tensors[0].element_size();
-  int length = element_size == 8 ? kMaxChannels<double> : kMaxChannels<float>;
-  const auto is_aligned = [&](const at::Tensor& tensor) {
+int vector_length(
+    int64_t group_size, ScalarType dtype, std::initializer_list<const void*> tensors) {
+  const bool is_double = dtype == ScalarType::Double;
+  const int64_t element_size = is_double ? 8 : dtype == ScalarType::Float ? 4 : 2;
+  int length = is_double ? kMaxChannels<double> : kMaxChannels<float>;
+  const auto is_aligned = [&](const void* tensor) {
     const int64_t bytes = std::min<int64_t>(16, length * element_size);
-    return reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % bytes == 0;
+    return reinterpret_cast<uintptr_t>(tensor) % bytes == 0;
   };
   while (group_size % length != 0 || !std::all_of(tensors.begin(), tensors.end(), is_aligned)) {
-    TORCH_CHECK_VALUE(length > 1, "tensors must be aligned to their elements");
+    MMACTIVE_CHECK_VALUE(length > 1, "tensors must be aligned to their elements");
     length /= 2;
   }
   return length;
@@ -438,50 +438,43 @@ void dispatch_vector_length(int length, Function function) {
 // Calls `function` with a value of the dtypes of `input` and `offset`, of which float64 needs a
 // float64 input, and the vector length as a constant.
 template <typename Function>
-void dispatch(const at::Tensor& input, const at::Tensor& offset, int length, Function function) {
-  AT_DISPATCH_FLOATING_TYPES_AND2(
-      at::kHalf, at::kBFloat16, input.scalar_type(), "axial_deform_gather", [&] {
-        using opmath_t = at::opmath_type<scalar_t>;
-        dispatch_vector_length<kMaxChannels<scalar_t>>(length, [&](auto constant) {
-          if (offset.scalar_type() == c10::CppTypeToScalarType<opmath_t>::value) {
-            function(scalar_t(), opmath_t(), constant);
-          } else {
-            function(scalar_t(), scalar_t(), constant);
-          }
-        });
-      });
+void dispatch(const Tensor& input, const Tensor& offset, int length, Function function) {
+  MMACTIVE_DISPATCH(input.scalar_type(), "axial_deform_gather", [&] {
+    dispatch_vector_length<kMaxChannels<scalar_t>>(length, [&](auto constant) {
+      if (sizeof(scalar_t) == 2 && offset.scalar_type() == ScalarType::Float) {
+        function(scalar_t(), opmath_type<scalar_t>(), constant);
+      } else {
+        function(scalar_t(), scalar_t(), constant);
+      }
+    });
+  });
 }
 
-// The offsets as (N * H * W, G). A slice of a packed (N, H, W, 2G) tensor is read in place.
-at::Tensor as_tokens(const at::Tensor& offset) {
-  const at::Tensor tokens = offset.reshape({-1, offset.size(3)});
-  return tokens.size(1) == 1 || tokens.stride(1) == 1 ? tokens : tokens.contiguous();
-}
-
-Geometry make_geometry(
-    const at::Tensor& input, const at::Tensor& offsets, int64_t dim, int vector_length) {
-  const Lines lines(input.size(0), input.size(1), input.size(2), dim);
+Geometry make_geometry(const Shape& shape, ScalarType dtype, int64_t dim, int vector_length) {
+  const Lines lines(shape, dim);
   // float32 counts no further; double would, but tokens of a line are ints.
-  const int bits = input.scalar_type() == at::kDouble ? 30 : 24;
-  TORCH_CHECK_VALUE(
+  const int bits = dtype == ScalarType::Double ? 30 : 24;
+  MMACTIVE_CHECK_VALUE(
       lines.length <= 1 << bits, "input must have at most 2**", bits,
       " tokens along dim, but got ", lines.length);
-  const int64_t groups = offsets.size(1);
-  return {lines, groups, input.size(3) / groups / vector_length, offsets.stride(0)};
+  return {lines, shape.groups, shape.group_size() / vector_length, shape.offset_stride};
 }
 
-at::Tensor axial_deform_gather(const at::Tensor& input, const at::Tensor& offset, int64_t dim) {
-  check_arguments(input, offset, dim);
-  const c10::cuda::CUDAGuard guard(input.device());
-  if (offset.scalar_type() == at::kDouble && input.scalar_type() != at::kDouble) {
-    return axial_deform_gather(input.to(at::kDouble), offset, dim).to(input.scalar_type());
+Tensor axial_deform_gather(const Tensor& input, const Tensor& offset, int64_t dim) {
+  Shape shape = check_arguments(input, offset, dim);
+  const ScalarType dtype = input.scalar_type();
+  const int32_t device = input.get_device_index();
+  const torch::stable::accelerator::DeviceGuard guard(device);
+  if (offset.scalar_type() == ScalarType::Double && dtype != ScalarType::Double) {
+    return as_dtype(axial_deform_gather(as_dtype(input, ScalarType::Double), offset, dim), dtype);
   }
-  at::Tensor output = at::empty(input.sizes(), input.options());
-  if (output.numel() == 0) return output;
+  const Tensor output = empty(shape.input_sizes(), dtype, input);
+  if (shape.elements() == 0) return output;
 
-  const at::Tensor source = input.contiguous(), offsets = as_tokens(offset);
-  const int vector = vector_length(input.size(3) / offset.size(3), {source, output});
-  const Geometry geometry = make_geometry(input, offsets, dim, vector);
+  const Tensor source = as_contiguous(input), offsets = as_tokens(offset, shape);
+  const int vector = vector_length(
+      shape.group_size(), dtype, {source.const_data_ptr(), output.const_data_ptr()});
+  const Geometry geometry = make_geometry(shape, dtype, dim, vector);
 
   dispatch(source, offsets, vector, [&](auto scalar, auto wide, auto constant) {
     using scalar_t = decltype(scalar);
@@ -495,68 +488,79 @@ at::Tensor axial_deform_gather(const at::Tensor& input, const at::Tensor& offset
       grid.blocks *= (geometry.lines.length + tokens - 1) / tokens;
     }
     launch(
-        kernel, grid, source.const_data_ptr<scalar_t>(), offsets.const_data_ptr<offset_t>(),
-        output.mutable_data_ptr<scalar_t>(), geometry);
+        kernel, grid, device, data<scalar_t>(source), data<offset_t>(offsets),
+        mutable_data<scalar_t>(output), geometry);
   });
   return output;
 }
 
-std::tuple<at::Tensor, at::Tensor> axial_deform_gather_backward(
-    const at::Tensor& grad_output, const at::Tensor& input, const at::Tensor& offset,
-    int64_t dim) {
-  check_arguments(input, offset, dim);
+std::tuple<Tensor, Tensor> axial_deform_gather_backward(
+    const Tensor& grad_output, const Tensor& input, const Tensor& offset, int64_t dim) {
+  Shape shape = check_arguments(input, offset, dim);
   check_grad_output(grad_output, input);
-  const c10::cuda::CUDAGuard guard(input.device());
-  if (offset.scalar_type() == at::kDouble && input.scalar_type() != at::kDouble) {
+  const ScalarType dtype = input.scalar_type(), offset_dtype = offset.scalar_type();
+  const int32_t device = input.get_device_index();
+  const torch::stable::accelerator::DeviceGuard guard(device);
+  if (offset_dtype == ScalarType::Double && dtype != ScalarType::Double) {
     const auto [grad_input, grad_offset] = axial_deform_gather_backward(
-        grad_output.to(at::kDouble), input.to(at::kDouble), offset, dim);
-    return {grad_input.to(input.scalar_type()), grad_offset};
+        as_dtype(grad_output, ScalarType::Double), as_dtype(input, ScalarType::Double), offset,
+        dim);
+    return {as_dtype(grad_input, dtype), grad_offset};
   }
-  at::Tensor grad_input = at::empty(input.sizes(), input.options());
-  if (input.numel() == 0) return {grad_input, at::zeros(offset.sizes(), offset.options())};
+  Tensor grad_input = empty(shape.input_sizes(), dtype, input);
+  if (shape.elements() == 0) {
+    return {grad_input, zeros(shape.offset_sizes(), offset.scalar_type(), offset)};
+  }
 
-  const at::Tensor grad = grad_output.contiguous(), source = input.contiguous();
-  at::Tensor offsets = as_tokens(offset);
-  const int64_t group_size = input.size(3) / offset.size(3);
-  const int vector = vector_length(group_size, {source, grad, grad_input});
+  const Tensor grad = as_contiguous(grad_output), source = as_contiguous(input);
+  Tensor offsets = as_tokens(offset, shape);
+  const int vector = vector_length(
+      shape.group_size(), dtype,
+      {source.const_data_ptr(), grad.const_data_ptr(), grad_input.const_data_ptr()});
   // Several columns share an offset: each computes a part of its gradient, in full precision.
-  const bool is_split = vector < group_size;
-  if (is_split) offsets = offsets.to(at::toOpMathType(offset.scalar_type())).contiguous();
-  const Geometry geometry = make_geometry(input, offsets, dim, vector);
-  at::Tensor grad_offset =
-      at::empty({offsets.size(0), offsets.size(1), geometry.parts_per_group}, offsets.options());
+  const bool is_split = vector < shape.group_size();
+  if (is_split) {
+    offsets = as_contiguous(as_dtype(offsets, opmath_dtype(offset_dtype)));
+    shape.offset_stride = shape.groups;
+  }
+  const Geometry geometry = make_geometry(shape, dtype, dim, vector);
+  const auto [n, h, w, groups] = shape.offset_sizes();
+  Tensor grad_offset = is_split
+      ? empty<5>({n, h, w, groups, geometry.parts_per_group}, offsets.scalar_type(), offsets)
+      : empty(shape.offset_sizes(), offset_dtype, offsets);
 
   dispatch(source, offsets, vector, [&](auto scalar, auto wide, auto constant) {
     using scalar_t = decltype(scalar);
     using offset_t = decltype(wide);
-    using opmath_t = at::opmath_type<scalar_t>;
+    using opmath_t = opmath_type<scalar_t>;
     constexpr int kChannels = decltype(constant)::value;
     const Launch grid = plan<kChannels, scalar_t, opmath_t>(geometry);
     const auto run = [&](auto* kernel, auto* sums) {
       launch(
-          kernel, grid, grad.const_data_ptr<scalar_t>(), source.const_data_ptr<scalar_t>(),
-          offsets.const_data_ptr<offset_t>(), sums, grad_offset.mutable_data_ptr<offset_t>(),
-          geometry);
+          kernel, grid, device, data<scalar_t>(grad), data<scalar_t>(source),
+          data<offset_t>(offsets), sums, mutable_data<offset_t>(grad_offset), geometry);
     };
     if (grid.shared_bytes > 0) {
       run(backward_kernel<scalar_t, offset_t, kChannels, true>,
-          grad_input.mutable_data_ptr<scalar_t>());
+          mutable_data<scalar_t>(grad_input));
     } else {
-      grad_input = at::zeros(
-          input.sizes(), input.options().dtype(c10::CppTypeToScalarType<opmath_t>::value));
+      grad_input = zeros(shape.input_sizes(), opmath_dtype(dtype), input);
       run(backward_kernel<scalar_t, offset_t, kChannels, false>,
-          grad_input.mutable_data_ptr<opmath_t>());
+          mutable_data<opmath_t>(grad_input));
     }
   });
-  if (is_split) grad_offset = grad_offset.sum(-1).to(offset.scalar_type());
-  return {grad_input.to(input.scalar_type()), grad_offset.view(offset.sizes())};
+  if (is_split) {
+    const int64_t last = 4;
+    grad_offset = as_dtype(torch::stable::sum(grad_offset, Sizes(&last, 1)), offset_dtype);
+  }
+  return {as_dtype(grad_input, dtype), grad_offset};
 }
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(mmactive, CUDA, m) {
-  m.impl("axial_deform_gather", &axial_deform_gather);
-  m.impl("axial_deform_gather_backward", &axial_deform_gather_backward);
+STABLE_TORCH_LIBRARY_IMPL(mmactive, CUDA, m) {
+  m.impl("axial_deform_gather", TORCH_BOX(&axial_deform_gather));
+  m.impl("axial_deform_gather_backward", TORCH_BOX(&axial_deform_gather_backward));
 }
 
 }  // namespace mmactive

@@ -1,4 +1,0 @@
-// Copyright (c) mmactive contributors. All rights reserved.
-#pragma once
-
-#include <emulation.h>
