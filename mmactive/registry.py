@@ -14,6 +14,7 @@ from .utils.model_index import FOLDERS
 
 with import_hint():
     from mmengine.config.utils import MODULE2PACKAGE
+    from mmengine.registry import HOOKS as MMENGINE_HOOKS
     from mmengine.registry import MODELS as MMENGINE_MODELS
     from mmengine.registry import (
         OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
@@ -81,6 +82,12 @@ OPTIM_WRAPPERS = Registry(
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='mmactive',
+    locations=['mmactive.engine'],
+)
+HOOKS = Registry(
+    'hook',
+    parent=MMENGINE_HOOKS,
     scope='mmactive',
     locations=['mmactive.engine'],
 )
