@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmactive.registry import MODELS
 
-from ..layers import Linear, TokenConv2d, apply_norm
+from ..layers import apply
 from .pyramid import MixerBlock, Pyramid
 
 
@@ -34,7 +34,7 @@ class ActiveMLPBlock(MixerBlock):
         if offset_dims > 0:
             offset_layer = nn.Sequential(
                 build_norm_layer(norm_cfg, embed_dims)[1],
-                Linear(embed_dims, offset_dims),
+                nn.Linear(embed_dims, offset_dims),
             )
         # The first of the modules, since optimizers' checkpoints number the
         # parameters in this order.
@@ -50,9 +50,10 @@ class ActiveMLPBlock(MixerBlock):
         device = x.device.type
         # Autocast does not know the meta device.
         if device == 'meta' or not torch.is_autocast_enabled(device):
-            return linear(apply_norm(norm, x))
+            return apply(linear, apply(norm, x))
         with torch.autocast(device, enabled=False):
-            return linear(apply_norm(norm, x.to(linear.weight.dtype)))
+            x = x.to(linear.weight.dtype)
+            return apply(linear, apply(norm, x))
 
     def forward(
         self, x: Tensor, offset: Optional[Tensor]
@@ -108,7 +109,7 @@ class ActiveMLPStage(BaseModule):
         super().__init__()
         self.peg = None
         if use_peg and interval is not None:
-            self.peg = TokenConv2d(
+            self.peg = nn.Conv2d(
                 embed_dims, embed_dims, 3, padding=1, groups=embed_dims
             )
             # Kaiming initialization does not know of groups: fan_out is 9.
@@ -141,7 +142,7 @@ class ActiveMLPStage(BaseModule):
         offset = None
         for block in self.blocks:
             if self.peg is not None and block.offset_layer is not None:
-                x = x + self.peg(x)
+                x = x + apply(self.peg, x)
             x, offset = block(x, offset)
         return x
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mmactive.ops import axial_shift
 from mmactive.registry import MODELS
 
-from ..layers import Linear, PatchEmbed, PatchMerging, apply_norm
+from ..layers import PatchEmbed, PatchMerging, apply
 from ..layers.recompute import recompute
 from .pyramid import Pyramid
 
@@ -51,12 +51,12 @@ class AxialShiftMixer(BaseModule):
             )
         chunk = -(-embed_dims // shift_size)
         self.shifts = [shift_size // 2 - c // chunk for c in range(embed_dims)]
-        self.fc1 = Linear(embed_dims, embed_dims)
+        self.fc1 = nn.Linear(embed_dims, embed_dims)
         self.norm1 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.fc_w = Linear(embed_dims, embed_dims)
-        self.fc_h = Linear(embed_dims, embed_dims)
+        self.fc_w = nn.Linear(embed_dims, embed_dims)
+        self.fc_h = nn.Linear(embed_dims, embed_dims)
         self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
-        self.proj = Linear(embed_dims, embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
         self.act = build_activation_layer(act_cfg)
 
     def forward(self, x: Tensor, offset: Optional[Tensor] = None) -> Tensor:
@@ -69,16 +69,16 @@ class AxialShiftMixer(BaseModule):
         Returns:
             Tensor: Mixed tokens of shape (N, H, W, C).
         """
-        x = self.act(apply_norm(self.norm1, self.fc1(x)))
+        x = self.act(apply(self.norm1, apply(self.fc1, x)))
         w = self._mix_axis(self.fc_w, x, dim=2)
         h = self._mix_axis(self.fc_h, x, dim=1)
-        return self.proj(apply_norm(self.norm2, w + h))
+        return apply(self.proj, apply(self.norm2, w + h))
 
-    def _mix_axis(self, layer: Linear, x: Tensor, dim: int) -> Tensor:
+    def _mix_axis(self, layer: nn.Linear, x: Tensor, dim: int) -> Tensor:
         """Shifts the tokens along one axis and applies its layer."""
 
         def _forward(x):
-            return layer(axial_shift(x, self.shifts, dim))
+            return apply(layer, axial_shift(x, self.shifts, dim))
 
         return self.act(
             recompute(_forward, x) if self.training else _forward(x)

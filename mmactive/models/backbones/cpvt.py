@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmactive.registry import MODELS
 
-from ..layers import Linear, TokenConv2d
+from ..layers import apply
 from .pyramid import Pyramid
 
 
@@ -42,8 +42,8 @@ class SelfAttention(BaseModule):
                 f'{embed_dims}'
             )
         self.num_heads = num_heads
-        self.qkv = Linear(embed_dims, 3 * embed_dims)
-        self.proj = Linear(embed_dims, embed_dims)
+        self.qkv = nn.Linear(embed_dims, 3 * embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, x: Tensor, offset: Optional[Tensor] = None) -> Tensor:
         """Mixes tokens.
@@ -57,7 +57,7 @@ class SelfAttention(BaseModule):
         """
         qkv = self.qkv(x.flatten(1, -2)).unflatten(2, (3, self.num_heads, -1))
         out = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4))
-        return self.proj(out.transpose(1, 2).reshape(x.shape))
+        return apply(self.proj, out.transpose(1, 2).reshape(x.shape))
 
 
 class CPVTStem(BaseModule):
@@ -73,7 +73,7 @@ class CPVTStem(BaseModule):
         self, in_channels: int, embed_dims: int, with_cls_token: bool
     ) -> None:
         super().__init__()
-        self.proj = TokenConv2d(in_channels, embed_dims, 16, stride=16)
+        self.proj = nn.Conv2d(in_channels, embed_dims, 16, stride=16)
         self.cls_token = None
         if with_cls_token:
             self.cls_token = nn.Parameter(torch.empty(1, 1, embed_dims))
@@ -81,7 +81,7 @@ class CPVTStem(BaseModule):
 
     def forward(self, x: Tensor) -> Tuple[Tensor, Sequence[int]]:
         """Returns tokens (N, T, C), and height and width of their map."""
-        x = self.proj(x)
+        x = apply(self.proj, x)
         size, x = x.shape[1:3], x.flatten(1, 2)
         if self.cls_token is not None:
             x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1)
@@ -113,9 +113,7 @@ class CPVTStage(BaseModule):
         )
         self.blocks = ModuleList(blocks)
         self.pegs = ModuleList(
-            TokenConv2d(
-                embed_dims, embed_dims, 3, padding=1, groups=embed_dims
-            )
+            nn.Conv2d(embed_dims, embed_dims, 3, padding=1, groups=embed_dims)
             for _ in range(num_pegs)
         )
 
@@ -126,7 +124,7 @@ class CPVTStage(BaseModule):
             x = block(x)
             if j < len(self.pegs):
                 tokens = x[:, num_cls_tokens:].unflatten(1, size)
-                tokens = (tokens + self.pegs[j](tokens)).flatten(1, 2)
+                tokens = (tokens + apply(self.pegs[j], tokens)).flatten(1, 2)
                 x = torch.cat((x[:, :num_cls_tokens], tokens), dim=1)
         return x
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmactive.registry import MODELS
 
-from ..layers import MLP, Linear
+from ..layers import MLP
 from .pyramid import Pyramid
 
 
@@ -58,10 +58,10 @@ class ExternalAttention(BaseModule):
                 f'{head_dims} and {expand_ratio} * {embed_dims}'
             )
         self.head_dims = head_dims
-        self.expand = Linear(embed_dims, hidden_dims)
-        self.key_memory = Linear(head_dims, memory_size)
-        self.value_memory = Linear(memory_size, head_dims)
-        self.proj = Linear(hidden_dims, embed_dims)
+        self.expand = nn.Linear(embed_dims, hidden_dims)
+        self.key_memory = nn.Linear(head_dims, memory_size)
+        self.value_memory = nn.Linear(memory_size, head_dims)
+        self.proj = nn.Linear(hidden_dims, embed_dims)
 
     def forward(self, x: Tensor, offset: Optional[Tensor] = None) -> Tensor:
         """Mixes tokens.
@@ -96,10 +96,10 @@ class TokenTransformer(BaseModule):
         super().__init__()
         norm_cfg = dict(type='LN')
         self.norm1 = build_norm_layer(norm_cfg, in_dims)[1]
-        self.q = Linear(in_dims, embed_dims)
-        self.key_memory = Linear(embed_dims, 2 * embed_dims, bias=False)
-        self.value_memory = Linear(2 * embed_dims, embed_dims)
-        self.proj = Linear(embed_dims, embed_dims)
+        self.q = nn.Linear(in_dims, embed_dims)
+        self.key_memory = nn.Linear(embed_dims, 2 * embed_dims, bias=False)
+        self.value_memory = nn.Linear(2 * embed_dims, embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
         self.norm2 = build_norm_layer(norm_cfg, embed_dims)[1]
         self.ffn = MLP(embed_dims, embed_dims)
         self.dropout = nn.Dropout(drop_rate)
@@ -136,7 +136,7 @@ class TokensToToken(BaseModule):
         super().__init__()
         self.attention1 = TokenTransformer(7 * 7 * in_channels, token_dims)
         self.attention2 = TokenTransformer(3 * 3 * token_dims, token_dims)
-        self.proj = Linear(3 * 3 * token_dims, embed_dims)
+        self.proj = nn.Linear(3 * 3 * token_dims, embed_dims)
         self.cls_token = nn.Parameter(torch.empty(1, 1, embed_dims))
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         self.pos_embed = nn.Parameter(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmactive.registry import MODELS
 
-from ..layers import TokenConv2d, apply_norm
+from ..layers import apply
 from .pyramid import MixerBlock, Pyramid
 
 
@@ -111,7 +111,7 @@ class GFNetStem(BaseModule):
         grid_size: int,
     ) -> None:
         super().__init__()
-        self.proj = TokenConv2d(
+        self.proj = nn.Conv2d(
             in_channels, embed_dims, patch_size, stride=patch_size
         )
         self.pos_embed = nn.Parameter(torch.empty(1, grid_size**2, embed_dims))
@@ -119,7 +119,7 @@ class GFNetStem(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps images (N, H, W, in_channels) to tokens (N, H', W', C)."""
-        x = self.proj(x)
+        x = apply(self.proj, x)
         pos_embed = self._resize_grid(self.pos_embed, x.shape[1:3])
         return x + pos_embed.unflatten(1, x.shape[1:3])
 
@@ -166,8 +166,8 @@ class GFNetBlock(MixerBlock):
 
     def mix(self, x: Tensor, offset: Optional[Tensor] = None) -> Tensor:
         """Maps tokens (N, H, W, C) to new ones."""
-        mixed = self.mixer(apply_norm(self.norm1, x), offset)
-        mixed = self.ffn(apply_norm(self.norm2, mixed))
+        mixed = self.mixer(apply(self.norm1, x), offset)
+        mixed = self.ffn(apply(self.norm2, mixed))
         if self.gamma is not None:
             mixed = mixed * self.gamma
         return x + self.drop_path(mixed)
@@ -298,7 +298,7 @@ class GFNet(Pyramid):
 
     def make_downsampling(self, in_dims: int, out_dims: int) -> nn.Module:
         """Makes a convolution of stride 2."""
-        return TokenConv2d(in_dims, out_dims, 2, stride=2)
+        return nn.Conv2d(in_dims, out_dims, 2, stride=2)
 
     def make_block(self, i: int, drop_path_rate: float) -> nn.Module:
         """Makes a block of stage ``i``."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmactive.registry import MODELS
 
-from ..layers import ConvNorm, Linear, Reweighting
+from ..layers import ConvNorm, Reweighting, apply
 from .pyramid import Pyramid
 
 
@@ -59,12 +59,12 @@ class MorphMixer(BaseModule):
             )
         self.chunk_size = chunk_size
         self.strided = strided
-        self.fc_h = Linear(embed_dims, embed_dims)
+        self.fc_h = nn.Linear(embed_dims, embed_dims)
         if not strided:
-            self.fc_w = Linear(embed_dims, embed_dims)
-        self.fc_c = Linear(embed_dims, embed_dims)
+            self.fc_w = nn.Linear(embed_dims, embed_dims)
+        self.fc_c = nn.Linear(embed_dims, embed_dims)
         self.fusion = Reweighting(embed_dims, num_branches=3 - strided)
-        self.proj = Linear(embed_dims, embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, x: Tensor, offset: Optional[Tensor] = None) -> Tensor:
         """Maps tokens (N, H, W, C) to new ones; offsets are ignored."""
@@ -74,9 +74,9 @@ class MorphMixer(BaseModule):
             columns = self._mix_chunks(self.fc_h, x.transpose(1, 2))
             rows = self._mix_chunks(self.fc_w, x)
             branches = (columns.transpose(1, 2), rows)
-        return self.proj(self.fusion(*branches, self.fc_c(x)))
+        return apply(self.proj, self.fusion(*branches, apply(self.fc_c, x)))
 
-    def _mix_chunks(self, layer: Linear, x: Tensor) -> Tensor:
+    def _mix_chunks(self, layer: nn.Linear, x: Tensor) -> Tensor:
         """Applies a layer to the chunks of the tokens in their order."""
         size = self.chunk_size
         sequence = x.flatten(1, 2)  # (N, T, C)

@@ -10,14 +10,7 @@ from torch import Tensor, nn
 
 from mmactive.registry import MODELS
 
-from ..layers import (
-    MLP,
-    ConvNorm,
-    Linear,
-    TokenConv2d,
-    apply_norm,
-    channels_first,
-)
+from ..layers import MLP, ConvNorm, apply, channels_first
 from .pyramid import MixerBlock, Pyramid
 
 
@@ -36,9 +29,7 @@ class PyramidPooling(BaseModule):
         super().__init__()
         self.ratios = ratios
         self.convs = ModuleList(
-            TokenConv2d(
-                embed_dims, embed_dims, 3, padding=1, groups=embed_dims
-            )
+            nn.Conv2d(embed_dims, embed_dims, 3, padding=1, groups=embed_dims)
             for _ in ratios
         )
 
@@ -74,7 +65,7 @@ class PyramidPooling(BaseModule):
             pooled = channels_first(
                 lambda x, size=size: F.adaptive_avg_pool2d(x, size), x
             )
-            maps.append((pooled + conv(pooled)).flatten(1, 2))
+            maps.append((pooled + apply(conv, pooled)).flatten(1, 2))
         return torch.cat(maps, dim=1)
 
 
@@ -116,10 +107,10 @@ class PoolingAttention(BaseModule):
         self.pooling = None
         if pool_ratios is not None:
             self.pooling = PyramidPooling(embed_dims, pool_ratios)
-        self.q = Linear(embed_dims, embed_dims)
+        self.q = nn.Linear(embed_dims, embed_dims)
         self.norm = build_norm_layer(dict(type='LN'), embed_dims)[1]
-        self.kv = Linear(embed_dims, 2 * embed_dims)
-        self.proj = Linear(embed_dims, embed_dims)
+        self.kv = nn.Linear(embed_dims, 2 * embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
 
     def forward(
         self,
@@ -139,14 +130,14 @@ class PoolingAttention(BaseModule):
             Tensor: Tokens of shape (N, H, W, C).
         """
         pooled = (pooling or self.pooling)(x)
-        kv = self.kv(self.norm(pooled)).chunk(2, dim=-1)
+        kv = apply(self.kv, self.norm(pooled)).chunk(2, dim=-1)
         out = F.scaled_dot_product_attention(
             *(
                 tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-                for tokens in (self.q(x).flatten(1, 2), *kv)
+                for tokens in (apply(self.q, x).flatten(1, 2), *kv)
             )
         )
-        return self.proj(out.transpose(1, 2).reshape(x.shape))
+        return apply(self.proj, out.transpose(1, 2).reshape(x.shape))
 
 
 class InvertedBottleneck(MLP):
@@ -161,12 +152,12 @@ class InvertedBottleneck(MLP):
         super().__init__(
             embed_dims, hidden_dims, act_cfg=dict(type='HSwish'), with_cp=True
         )
-        self.conv = TokenConv2d(
+        self.conv = nn.Conv2d(
             hidden_dims, hidden_dims, 3, padding=1, groups=hidden_dims
         )
 
     def _activate(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.conv(self.act(x))))
+        return apply(self.fc2, self.act(apply(self.conv, self.act(x))))
 
 
 class P2TBlock(MixerBlock):
@@ -189,9 +180,9 @@ class P2TBlock(MixerBlock):
         def _forward(x):
             # A mixer of another family knows of no pooling.
             shared = {} if pooling is None else dict(pooling=pooling)
-            mixed = self.mixer(apply_norm(self.norm1, x), **shared)
+            mixed = self.mixer(apply(self.norm1, x), **shared)
             x = x + self.drop_path(mixed)
-            return x + self.drop_path(self.ffn(apply_norm(self.norm2, x)))
+            return x + self.drop_path(self.ffn(apply(self.norm2, x)))
 
         if self.with_cp and x.requires_grad:
             return cp.checkpoint(_forward, x, use_reentrant=False)

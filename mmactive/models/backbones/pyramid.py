@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmactive.registry import MODELS
 
-from ..layers import MLP, TokenConv2d, apply_norm
+from ..layers import MLP, apply
 
 
 class MixerBlock(BaseModule):
@@ -49,9 +49,9 @@ class MixerBlock(BaseModule):
 
     def mix(self, x: Tensor, offset: Optional[Tensor] = None) -> Tensor:
         """Maps tokens (N, H, W, C) to new ones."""
-        mixed = self.mixer(apply_norm(self.norm1, x), offset)
+        mixed = self.mixer(apply(self.norm1, x), offset)
         x = x + self.drop_path(mixed)
-        return x + self.drop_path(self.ffn(apply_norm(self.norm2, x)))
+        return x + self.drop_path(self.ffn(apply(self.norm2, x)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Does what :meth:`mix` does, twice if memory is to be saved."""
@@ -96,7 +96,7 @@ class Pyramid(BaseModule):
             family has its own by default.
         norm_cfg (dict, optional): Config of the normalization of the blocks
             and of every output. Its module normalizes tokens or images, see
-            :func:`~mmactive.models.layers.apply_norm`. Defaults to
+            :func:`~mmactive.models.layers.apply`. Defaults to
             ``dict(type='LN')``.
         init_cfg (dict | list[dict], optional): Config of the initialization.
             None means :attr:`default_init_cfg`. Defaults to None.
@@ -177,11 +177,11 @@ class Pyramid(BaseModule):
 
     def make_stem(self, in_channels: int, embed_dims: int) -> nn.Module:
         """Makes what turns pixels (N, H, W, in_channels) into tokens."""
-        return TokenConv2d(in_channels, embed_dims, 7, stride=4, padding=2)
+        return nn.Conv2d(in_channels, embed_dims, 7, stride=4, padding=2)
 
     def make_downsampling(self, in_dims: int, out_dims: int) -> nn.Module:
         """Makes what leads from the tokens of one stage to the next."""
-        return TokenConv2d(in_dims, out_dims, 3, stride=2, padding=1)
+        return nn.Conv2d(in_dims, out_dims, 3, stride=2, padding=1)
 
     def make_stage(self, i: int, drop_path_rates: List[float]) -> nn.Module:
         """Makes stage ``i``, which maps tokens to tokens of its shape."""
@@ -293,7 +293,7 @@ class Pyramid(BaseModule):
         for i, tokens in enumerate(self.iter_stages(x)):
             if i in self.out_indices:
                 norm = getattr(self, f'norm{i}')
-                outputs.append(self.make_output(apply_norm(norm, tokens)))
+                outputs.append(self.make_output(apply(norm, tokens)))
         return tuple(outputs)
 
     def make_output(self, x: Tensor) -> Tensor:
@@ -318,7 +318,7 @@ class Pyramid(BaseModule):
         for downsample, stage in zip(self.downsample_layers, self.stages):
             # Also in memory, or every norm would copy them. Only the stem's
             # output is copied here: a convolution keeps its input's layout.
-            x = stage(downsample(x).contiguous())
+            x = stage(apply(downsample, x).contiguous())
             yield x
 
     def get_layer_depth(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mmactive.ops import axial_shift
 from mmactive.registry import MODELS
 
-from ..layers import Linear, PatchEmbed, apply_norm
+from ..layers import PatchEmbed, apply
 from .pyramid import MixerBlock, Pyramid
 
 
@@ -62,9 +62,9 @@ class S2Mixer(BaseModule):
         second = [-1] * sizes[2] + [1] * sizes[3]
         self.shifts_w = first + [0] * len(second)
         self.shifts_h = [0] * len(first) + second
-        self.fc1 = Linear(embed_dims, embed_dims)
+        self.fc1 = nn.Linear(embed_dims, embed_dims)
         self.act = build_activation_layer(act_cfg)
-        self.fc2 = Linear(embed_dims, embed_dims)
+        self.fc2 = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, x: Tensor, offset: Optional[Tensor] = None) -> Tensor:
         """Mixes tokens.
@@ -76,10 +76,10 @@ class S2Mixer(BaseModule):
         Returns:
             Tensor: Mixed tokens of shape (N, H, W, C).
         """
-        x = self.act(self.fc1(x))
+        x = self.act(apply(self.fc1, x))
         x = axial_shift(x, self.shifts_w, dim=2, padding_mode='border')
         x = axial_shift(x, self.shifts_h, dim=1, padding_mode='border')
-        return self.fc2(x)
+        return apply(self.fc2, x)
 
 
 class PostNormBlock(MixerBlock):
@@ -92,9 +92,9 @@ class PostNormBlock(MixerBlock):
 
     def mix(self, x: Tensor, offset: Optional[Tensor] = None) -> Tensor:
         """Maps tokens (N, H, W, C) to new ones."""
-        mixed = apply_norm(self.norm1, self.mixer(x, offset))
+        mixed = apply(self.norm1, self.mixer(x, offset))
         x = x + self.drop_path(mixed)
-        return x + self.drop_path(apply_norm(self.norm2, self.ffn(x)))
+        return x + self.drop_path(apply(self.norm2, self.ffn(x)))
 
 
 @MODELS.register_module()

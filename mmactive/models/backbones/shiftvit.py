@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mmactive.ops import axial_shift
 from mmactive.registry import MODELS
 
-from ..layers import PatchEmbed, TokenConv2d, apply_norm
+from ..layers import PatchEmbed, apply
 from .pyramid import MixerBlock, Pyramid
 
 
@@ -74,7 +74,7 @@ class ShiftViTBlock(MixerBlock):
     def mix(self, x: Tensor, offset: Optional[Tensor] = None) -> Tensor:
         """Maps tokens (N, H, W, C) to new ones."""
         x = self.mixer(x, offset)
-        return x + self.drop_path(self.ffn(apply_norm(self.norm2, x)))
+        return x + self.drop_path(self.ffn(apply(self.norm2, x)))
 
 
 class ShiftViTDownsampling(BaseModule):
@@ -89,11 +89,11 @@ class ShiftViTDownsampling(BaseModule):
     def __init__(self, in_dims: int, out_dims: int, norm_cfg: dict) -> None:
         super().__init__()
         self.norm = build_norm_layer(norm_cfg, in_dims)[1]
-        self.reduction = TokenConv2d(in_dims, out_dims, 2, 2, bias=False)
+        self.reduction = nn.Conv2d(in_dims, out_dims, 2, 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, H, W, in_dims) to (N, H // 2, W // 2, out_dims)."""
-        return self.reduction(apply_norm(self.norm, x))
+        return apply(self.reduction, apply(self.norm, x))
 
 
 @MODELS.register_module()

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mmactive.registry import MODELS
 
-from ..layers import Linear, Reweighting, TokenConv2d
+from ..layers import Reweighting, apply
 from .pyramid import Pyramid
 
 
@@ -44,11 +44,11 @@ class PermuteMixer(BaseModule):
                 f'and {embed_dims}'
             )
         self.num_segments = num_segments
-        self.fc_h = Linear(embed_dims, embed_dims, bias=False)
-        self.fc_w = Linear(embed_dims, embed_dims, bias=False)
-        self.fc_c = Linear(embed_dims, embed_dims, bias=False)
+        self.fc_h = nn.Linear(embed_dims, embed_dims, bias=False)
+        self.fc_w = nn.Linear(embed_dims, embed_dims, bias=False)
+        self.fc_c = nn.Linear(embed_dims, embed_dims, bias=False)
         self.fusion = Reweighting(embed_dims)
-        self.proj = Linear(embed_dims, embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, x: Tensor, offset: Optional[Tensor] = None) -> Tensor:
         """Maps tokens to new ones; offsets are ignored.
@@ -71,11 +71,12 @@ class PermuteMixer(BaseModule):
             )
         columns = self._mix_rows(self.fc_h, x.transpose(1, 2))
         rows = self._mix_rows(self.fc_w, x)
-        return self.proj(
-            self.fusion(columns.transpose(1, 2), rows, self.fc_c(x))
+        return apply(
+            self.proj,
+            self.fusion(columns.transpose(1, 2), rows, apply(self.fc_c, x)),
         )
 
-    def _mix_rows(self, layer: Linear, x: Tensor) -> Tensor:
+    def _mix_rows(self, layer: nn.Linear, x: Tensor) -> Tensor:
         """Applies a layer to each segment of each row."""
         segments = x.unflatten(3, (self.num_segments, -1)).transpose(2, 3)
         mixed = layer(segments.flatten(3)).unflatten(3, segments.shape[3:])
@@ -148,13 +149,13 @@ class ViP(Pyramid):
 
     def make_stem(self, in_channels: int, embed_dims: int) -> nn.Module:
         """Makes a projection of patches of 7 x 7 pixels."""
-        return TokenConv2d(in_channels, embed_dims, 7, stride=7)
+        return nn.Conv2d(in_channels, embed_dims, 7, stride=7)
 
     def make_downsampling(self, in_dims: int, out_dims: int) -> nn.Module:
         """Makes a convolution of stride 2, or nothing between equals."""
         if in_dims == out_dims:
             return nn.Identity()
-        return TokenConv2d(in_dims, out_dims, 2, stride=2)
+        return nn.Conv2d(in_dims, out_dims, 2, stride=2)
 
     def make_mixer_cfg(self, i: int) -> dict:
         """Makes the config of the mixers of stage ``i``."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmactive.registry import MODELS
 
-from ..layers import ConvNorm, Linear, Reweighting, TokenConv2d
+from ..layers import ConvNorm, Reweighting, apply
 from .pyramid import Pyramid
 
 
@@ -51,25 +51,29 @@ class WaveMixer(BaseModule):
         phase.update(norm_cfg=phase_norm_cfg)
         neighbours = dict(groups=embed_dims, bias=False)
         # The published h runs along the width, and w along the height.
-        self.fc_h = Linear(embed_dims, embed_dims, bias=False)
-        self.fc_w = Linear(embed_dims, embed_dims, bias=False)
-        self.fc_c = Linear(embed_dims, embed_dims, bias=False)
+        self.fc_h = nn.Linear(embed_dims, embed_dims, bias=False)
+        self.fc_w = nn.Linear(embed_dims, embed_dims, bias=False)
+        self.fc_c = nn.Linear(embed_dims, embed_dims, bias=False)
         self.phase_h = ConvNorm(embed_dims, embed_dims, **phase)
         self.phase_w = ConvNorm(embed_dims, embed_dims, **phase)
-        self.sum_h = TokenConv2d(
+        self.sum_h = nn.Conv2d(
             2 * embed_dims, embed_dims, (1, 7), padding=(0, 3), **neighbours
         )
-        self.sum_w = TokenConv2d(
+        self.sum_w = nn.Conv2d(
             2 * embed_dims, embed_dims, (7, 1), padding=(3, 0), **neighbours
         )
         self.fusion = Reweighting(embed_dims)
-        self.proj = Linear(embed_dims, embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, x: Tensor, offset: Optional[Tensor] = None) -> Tensor:
         """Maps tokens (N, H, W, C) to new ones; offsets are ignored."""
-        h = self.sum_h(_wave(self.fc_h(x), self.phase_h(x).relu()))
-        w = self.sum_w(_wave(self.fc_w(x), self.phase_w(x).relu()))
-        return self.proj(self.fusion(h, w, self.fc_c(x)))
+        h = apply(
+            self.sum_h, _wave(apply(self.fc_h, x), self.phase_h(x).relu())
+        )
+        w = apply(
+            self.sum_w, _wave(apply(self.fc_w, x), self.phase_w(x).relu())
+        )
+        return apply(self.proj, self.fusion(h, w, apply(self.fc_c, x)))
 
 
 def _wave(amplitude: Tensor, phase: Tensor) -> Tensor:

@@ -3,14 +3,14 @@ from typing import Optional
 
 import torch
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmactive.ops import axial_deform_gather
 from mmactive.registry import MODELS
 
-from .linear import Linear
 from .recompute import recompute
 from .reweighting import Reweighting
+from .tokens import apply
 
 
 def _autocast(x: Tensor) -> Tensor:
@@ -53,13 +53,13 @@ class ActiveTokenMixer(BaseModule):
         ),
     ) -> None:
         super().__init__(init_cfg)
-        self.fc_w = Linear(embed_dims, embed_dims)
-        self.fc_h = Linear(embed_dims, embed_dims)
-        self.fc_c = Linear(embed_dims, embed_dims, bias=False)
+        self.fc_w = nn.Linear(embed_dims, embed_dims)
+        self.fc_h = nn.Linear(embed_dims, embed_dims)
+        self.fc_c = nn.Linear(embed_dims, embed_dims, bias=False)
         self.fusion = Reweighting(
             embed_dims, ratio=fusion_ratio, act_cfg=act_cfg
         )
-        self.proj = Linear(embed_dims, embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
         self.deploy = False
 
     def switch_to_deploy(self) -> None:
@@ -92,7 +92,7 @@ class ActiveTokenMixer(BaseModule):
 
         w = self._mix_axis(self.fc_w, x, offsets[0], dim=2)
         h = self._mix_axis(self.fc_h, x, offsets[1], dim=1)
-        return self.proj(self.fusion(w, h, self.fc_c(x)))
+        return apply(self.proj, self.fusion(w, h, apply(self.fc_c, x)))
 
     def recompose(
         self, x: Tensor, offset: Optional[Tensor], dim: int
@@ -111,12 +111,12 @@ class ActiveTokenMixer(BaseModule):
         return x if offset is None else axial_deform_gather(x, offset, dim)
 
     def _mix_axis(
-        self, layer: Linear, x: Tensor, offset: Optional[Tensor], dim: int
+        self, layer: nn.Linear, x: Tensor, offset: Optional[Tensor], dim: int
     ) -> Tensor:
         """Recomposes the tokens along one axis and applies its layer."""
 
         def _forward(x, offset):
-            return layer(self.recompose(x, offset, dim))
+            return apply(layer, self.recompose(x, offset, dim))
 
         if self.training:
             return recompute(_forward, x, offset)
@@ -139,8 +139,9 @@ class ActiveTokenMixer(BaseModule):
             self.proj.weight @ (weight[:, :, None] * layer.weight)
             for weight, layer in zip(weights, layers)
         )
-        bias = self.proj(
-            weights[0] * self.fc_w.bias + weights[1] * self.fc_h.bias
+        bias = apply(
+            self.proj,
+            weights[0] * self.fc_w.bias + weights[1] * self.fc_h.bias,
         )
         map_x = torch.cat((map_w, map_h, map_c), dim=2).mT
         return torch.baddbmm(bias[:, None], x, map_x).view(shape)

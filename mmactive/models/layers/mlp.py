@@ -3,10 +3,10 @@ from typing import Optional
 
 from mmcv.cnn import build_activation_layer
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
-from .linear import Linear
 from .recompute import recompute
+from .tokens import apply
 
 
 class MLP(BaseModule):
@@ -37,16 +37,16 @@ class MLP(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.with_cp = with_cp
-        self.fc1 = Linear(in_dims, hidden_dims)
+        self.fc1 = nn.Linear(in_dims, hidden_dims)
         self.act = build_activation_layer(act_cfg)
-        self.fc2 = Linear(hidden_dims, out_dims or in_dims)
+        self.fc2 = nn.Linear(hidden_dims, out_dims or in_dims)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., in_dims) to (..., out_dims)."""
-        x = self.fc1(x)
+        x = apply(self.fc1, x)
         if self.with_cp and self.training:
             return recompute(self._activate, x)
         return self._activate(x)
 
     def _activate(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(x))
+        return apply(self.fc2, self.act(x))

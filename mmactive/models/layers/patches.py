@@ -5,10 +5,9 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
-from .linear import Linear
-from .tokens import ConvNorm, apply_norm
+from .tokens import ConvNorm, apply
 
 
 def pad_to_multiple(x: Tensor, size: int) -> Tensor:
@@ -65,7 +64,7 @@ class PatchMerging(BaseModule):
     def __init__(self, in_dims: int, out_dims: int, norm_cfg: dict) -> None:
         super().__init__()
         self.norm = build_norm_layer(norm_cfg, 4 * in_dims)[1]
-        self.reduction = Linear(4 * in_dims, out_dims, bias=False)
+        self.reduction = nn.Linear(4 * in_dims, out_dims, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, H, W, in_dims) to (N, ceil(H/2), ceil(W/2), out_dims)."""
@@ -73,4 +72,4 @@ class PatchMerging(BaseModule):
         x = torch.cat(
             [x[:, i::2, j::2] for j in range(2) for i in range(2)], dim=3
         )
-        return self.reduction(apply_norm(self.norm, x))
+        return apply(self.reduction, apply(self.norm, x))

@@ -9,7 +9,10 @@ from typing import Callable, Optional
 
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
+from torch.nn.modules import module as global_hooks
 from torch.nn.modules.batchnorm import _NormBase
+
+from mmactive.ops.linear import linear
 
 
 def channels_first(function: Callable, x: Tensor) -> Tensor:
@@ -17,29 +20,42 @@ def channels_first(function: Callable, x: Tensor) -> Tensor:
     return function(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-class TokenConv2d(nn.Conv2d):
-    """``nn.Conv2d`` of tokens."""
+def apply(layer: nn.Module, x: Tensor) -> Tensor:
+    """Applies a layer to tokens.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (N, H, W, in_channels) to (N, H', W', out_channels)."""
-        return channels_first(super().forward, x)
-
-
-def apply_norm(norm: nn.Module, x: Tensor) -> Tensor:
-    """Normalizes tokens (N, H, W, C).
+    The layers of this package are PyTorch's own, since what counts,
+    quantizes or prunes a network goes by their exact class.
 
     Args:
-        norm (nn.Module): What ``build_norm_layer`` makes of a ``norm_cfg``.
-            PyTorch's batch, instance and group norms get images (N, C, H, W),
-            every other module, like ``nn.LayerNorm``, gets the tokens.
+        layer (nn.Module): Convolutions and batch, instance and group norms
+            get the tokens as images (N, C, H, W), every other module gets
+            them as they are. A linear layer is computed by
+            :func:`mmactive.ops.linear.linear`.
         x (Tensor): Tokens of shape (N, H, W, C).
 
     Returns:
-        Tensor: Tokens of the same shape.
+        Tensor: Tokens of shape (N, H', W', C').
     """
-    if isinstance(norm, (_NormBase, nn.GroupNorm)):
-        return channels_first(norm, x)
-    return norm(x)
+    if type(layer) is nn.Linear and not _has_hooks(layer):
+        return linear(x, layer.weight, layer.bias)
+    # A quantized convolution is no nn.Conv2d, but has a kernel as well.
+    is_norm = isinstance(layer, (_NormBase, nn.GroupNorm))
+    if is_norm or hasattr(layer, 'kernel_size'):
+        return channels_first(layer, x)
+    return layer(x)
+
+
+def _has_hooks(layer: nn.Module) -> bool:
+    """Tells whether a call of a layer does more than its ``forward``."""
+    return bool(
+        # Some tools replace the method of an instance.
+        'forward' in vars(layer)
+        or layer._forward_hooks
+        or layer._forward_pre_hooks
+        or layer._backward_hooks
+        or layer._backward_pre_hooks
+        or global_hooks._has_any_global_hook()
+    )
 
 
 class ConvNorm(nn.Module):
@@ -50,7 +66,7 @@ class ConvNorm(nn.Module):
         out_channels (int): Number of output channels.
         kernel_size (int): Size of the kernel.
         norm_cfg (dict, optional): Config of the normalization, see
-            :func:`apply_norm`. None means that there is none.
+            :func:`apply`. None means that there is none.
         kwargs (dict): Other arguments of ``nn.Conv2d``.
     """
 
@@ -63,13 +79,11 @@ class ConvNorm(nn.Module):
         **kwargs,
     ) -> None:
         super().__init__()
-        self.proj = TokenConv2d(
-            in_channels, out_channels, kernel_size, **kwargs
-        )
+        self.proj = nn.Conv2d(in_channels, out_channels, kernel_size, **kwargs)
         self.norm = nn.Identity()
         if norm_cfg is not None:
             self.norm = build_norm_layer(norm_cfg, out_channels)[1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, H, W, in_channels) to (N, H', W', out_channels)."""
-        return apply_norm(self.norm, self.proj(x).contiguous())
+        return apply(self.norm, apply(self.proj, x).contiguous())
