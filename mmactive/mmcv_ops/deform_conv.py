@@ -35,6 +35,9 @@ MODULATED_GEOMETRY = (
     *('group', 'deformable_group'),
 )
 
+# Pixels, from wherever in an image to far outside.
+OUTSIDE = -1e6
+
 
 def deform_conv_forward(
     input: Tensor,
@@ -174,7 +177,12 @@ def complete(
     mask: Optional[Tensor] = None,
     bias: Optional[Tensor] = None,
 ) -> Tuple[Tensor, ...]:
-    """Returns the tensors as torchvision takes them: all, of one dtype."""
+    """Returns the tensors as torchvision takes them: all, of one dtype.
+
+    Samples at positions that are no numbers are 0, as for mmcv: torchvision
+    reads anywhere for them.
+    """
+    offset = offset.nan_to_num(nan=OUTSIDE, posinf=-OUTSIDE, neginf=OUTSIDE)
     if mask is None:
         mask = input.new_zeros(len(input), 1)
     if bias is None:

@@ -75,8 +75,8 @@ __all__ = [
 
 
 def get_compiler_version() -> str:
-    """Says, in the place of the compiler, what the operators run on."""
-    return f'none, mmactive.mmcv_ops on torchvision {torchvision.__version__}'
+    """Says, in the place of the compiler, whose operators these are."""
+    return f'not compiled: those of torchvision {torchvision.__version__}'
 
 
 def get_compiling_cuda_version() -> str:

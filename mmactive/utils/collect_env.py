@@ -29,6 +29,7 @@ from mmactive.utils.dependencies import (
     find_version,
     is_installed,
     is_supported,
+    mmcv_compile_command,
 )
 
 # What mmcv says of a build for the CPU.
@@ -38,7 +39,7 @@ EXTENSION = Path(__file__).resolve().parents[1] / '_ext.so'
 PIP = f'{sys.executable} -m pip'
 
 # Distributions of the past that install the same modules.
-PREDECESSORS = {'mmcv': ('mmcv-full', 'mmcv-lite')}
+PREDECESSORS = {'mmcv': ('mmcv-full',)}
 
 # What is tried, and code that shows the result.
 PROBES = {
@@ -55,8 +56,10 @@ show({name: str(value) for name, value in collect_env().items()})
 """,
     'mmcv._ext': """
 import mmactive
-from mmcv._ext import get_compiling_cuda_version
-show(get_compiling_cuda_version())
+from mmcv import _ext
+show(dict(compiled=not _ext.__file__.endswith('.py'),
+          compiler=_ext.get_compiler_version(),
+          cuda=_ext.get_compiling_cuda_version()))
 """,
     'mmactive._ext': f"""
 import torch
@@ -69,8 +72,8 @@ show(torch._C._dispatch_has_kernel_for_dispatch_key(
     'imports': """
 import importlib, importlib.util
 errors = {}
-for name in ('torchvision', 'cv2', 'mmcv', 'mmpretrain.models',
-             'mmdet.models', 'mmseg.models', 'mmactive'):
+for name in ('torchvision', 'cv2', 'mmactive', 'mmcv', 'mmpretrain.models',
+             'mmdet.models', 'mmseg.models', 'mmactive.models'):
     if importlib.util.find_spec(name.partition('.')[0]):
         try:
             importlib.import_module(name)
@@ -162,17 +165,7 @@ def find_distributions() -> Dict[str, List[Tuple[str, str]]]:
 
 def install_command(name: str, fork: bool) -> str:
     """Returns the command that installs an OpenMMLab package."""
-    supported = list(SUPPORTED[name].items())[fork]
-    requirement = f'"{"".join(supported)}"'
-    if name != 'mmcv':
-        return f'{PIP} install {requirement}'
-    # Compiled against the installed PyTorch, and not from pip's cache, where
-    # there may be one that was compiled against another.
-    return (
-        f'{PIP} install "setuptools==80.*" wheel ninja && MMCV_WITH_OPS=1 '
-        f'{PIP} install --no-build-isolation --no-cache-dir --force-reinstall '
-        f'--no-deps --no-binary {supported[0]} {requirement}'
-    )
+    return f'{PIP} install "{"".join(list(SUPPORTED[name].items())[fork])}"'
 
 
 def build_command() -> str:
@@ -272,15 +265,24 @@ def check_extensions(outcomes: Dict[str, Outcome]) -> List[Problem]:
     torch = outcomes['torch'].value
     gpus = bool(torch['gpus'])
 
-    fork = any(
-        name == 'onedl-mmcv' for name, _ in find_distributions()['mmcv']
-    )
-    mmcv, mend = outcomes['mmcv._ext'], install_command('mmcv', fork)
+    mmcv, compiling = outcomes['mmcv._ext'], mmcv_compile_command()
     if mmcv.error and is_installed('mmcv'):
-        problems.append(Problem(explain('mmcv._ext', mmcv.error), mend))
-    elif gpus and mmcv.value == NO_CUDA:
-        what = 'mmcv._ext has no CUDA kernels, and there is a GPU'
-        problems.append(Problem(what, f'export FORCE_CUDA=1; {mend}'))
+        if 'torchvision' in mmcv.error:
+            what = 'mmcv has no compiled operators, and no torchvision for '
+            what += f'those of mmactive: {mmcv.error}'
+            problems.append(Problem(what, f'{PIP} install torchvision'))
+        else:
+            problems.append(
+                Problem(explain('mmcv._ext', mmcv.error), compiling)
+            )
+    elif gpus and mmcv.value and mmcv.value['cuda'] == NO_CUDA:
+        if mmcv.value['compiled']:
+            what = 'mmcv._ext has no CUDA kernels, and there is a GPU'
+            mend = f'export FORCE_CUDA=1; {compiling}'
+        else:
+            what = 'torchvision has no CUDA kernels, and there is a GPU'
+            mend = f'{PIP} install --force-reinstall --no-deps torchvision'
+        problems.append(Problem(what, mend))
 
     mmactive, mend = outcomes['mmactive._ext'], build_command()
     built_for = read_build_info().get('torch')
@@ -330,12 +332,12 @@ def find_problems(outcomes: Dict[str, Outcome]) -> List[Problem]:
 
     What can follow from a problem is not looked for before that is mended.
     """
-    problems = check_torch(outcomes)
-    if problems:
-        return problems
-    problems += check_packages(outcomes, find_distributions())
-    problems += check_extensions(outcomes)
-    return problems or check_imports(outcomes)
+    return (
+        check_torch(outcomes)
+        or check_packages(outcomes, find_distributions())
+        or check_extensions(outcomes)
+        or check_imports(outcomes)
+    )
 
 
 def describe(outcomes: Dict[str, Outcome]) -> Dict[str, Dict[str, str]]:
@@ -366,13 +368,16 @@ def describe(outcomes: Dict[str, Outcome]) -> Dict[str, Dict[str, str]]:
             lines.insert(0, f'{version} ({listing}) in {folder}')
         packages[name] = NEW_LINE.join(lines)
 
-    extensions = {}
-    for name, kernels in (
-        ('mmcv._ext', outcomes['mmcv._ext'].value != NO_CUDA),
-        ('mmactive._ext', outcomes['mmactive._ext'].value),
-    ):
-        extensions[name] = outcomes[name].error or (
-            f'loads, {"with" if kernels else "without"} CUDA kernels'
+    mmcv, kernels = outcomes['mmcv._ext'], outcomes['mmactive._ext']
+    extensions = {
+        'mmcv._ext': mmcv.error,
+        'mmactive._ext': kernels.error or describe_cuda(kernels.value),
+    }
+    if mmcv.value:
+        by = 'compiled by ' if mmcv.value['compiled'] else ''
+        extensions['mmcv._ext'] = (
+            f'{describe_cuda(mmcv.value["cuda"] != NO_CUDA)}'
+            f'{NEW_LINE}{by}{mmcv.value["compiler"]}'
         )
     built_for = ', '.join(' '.join(item) for item in read_build_info().items())
     extensions['mmactive._ext'] += f'{NEW_LINE}built for {built_for or "?"}'
@@ -381,6 +386,11 @@ def describe(outcomes: Dict[str, Outcome]) -> Dict[str, Dict[str, str]]:
         'Packages': packages,
         'Extensions': extensions,
     }
+
+
+def describe_cuda(kernels: bool) -> str:
+    """Says of an extension that loads what it has kernels for."""
+    return f'loads, {"with" if kernels else "without"} CUDA kernels'
 
 
 def main() -> int:

@@ -24,9 +24,12 @@ SUPPORTED: Dict[str, Dict[str, str]] = {
         'mmengine': '>=0.10.4,<0.10.8',
         'onedl-mmengine': '>=0.10.12,<0.11.0',
     },
+    # mmcv is mmcv-lite with compiled operators, whose place others take where
+    # they are missing (mmactive.mmcv_ops).
     'mmcv': {
-        'mmcv': '>=2.1.0,<2.2.0',
+        'mmcv-lite': '>=2.1.0,<2.2.0',
         'onedl-mmcv': '>=2.3.6,<2.4.0',
+        'mmcv': '>=2.1.0,<2.2.0',
     },
     'mmpretrain': {
         'mmpretrain': '>=1.2.0,<1.3.0',
@@ -145,20 +148,27 @@ def check_versions() -> None:
 
 
 def mmcv_compile_command() -> str:
-    """Returns the command that compiles mmcv's operators.
+    """Returns the command that compiles mmcv for the installed PyTorch.
 
-    Against the installed PyTorch, and not from pip's cache, where there may be
-    a build against another.
+    From a folder of its own: pip keeps wheels by mmcv's version alone, and
+    would hand out one that was compiled against another PyTorch. The sources
+    ask for C++17, and the headers of a current PyTorch for C++20.
     """
-    distribution, supported = list(SUPPORTED['mmcv'].items())[
-        is_fork_installed()
-    ]
+    name = 'onedl-mmcv' if is_fork_installed() else 'mmcv'
+    supported = SUPPORTED['mmcv'][name]
     pip = f'{sys.executable} -m pip'
-    return (
-        f'{pip} uninstall -y mmcv-lite && {pip} install "setuptools==80.*" '
-        f'wheel ninja && MMCV_WITH_OPS=1 {pip} install --no-build-isolation '
-        '--no-cache-dir --force-reinstall --no-deps --no-binary '
-        f'{distribution} "{distribution}{supported}"'
+    return ' && '.join(
+        (
+            f'{pip} install "setuptools==80.*" wheel ninja',
+            f'{pip} download --no-deps --no-build-isolation --no-binary '
+            f'{name} --dest mmcv_source "{name}{supported}"',
+            'tar --directory mmcv_source --strip-components 1 --extract '
+            '--file mmcv_source/*.tar.gz',
+            'sed -i s/c++17/c++20/ mmcv_source/setup.py',
+            f'{pip} uninstall -y mmcv-lite {name}',
+            f'MMCV_WITH_OPS=1 {pip} install --no-build-isolation --no-deps '
+            './mmcv_source',
+        )
     )
 
 

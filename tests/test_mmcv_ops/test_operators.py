@@ -348,6 +348,22 @@ def test_deform_conv_pads_small_inputs():
     assert layer(torch.rand(1, 2, 3, 3)).shape == (1, 3, 3, 3)
 
 
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), -1e20])
+def test_deform_conv_of_offsets_that_are_no_positions(value):
+    """As after a step that was too large: zeros, and no crash."""
+    input, offset, weight, mask, _ = convolution(dict(padding=1))
+    offset.detach()[0, :, 2, 1] = value
+    output = ops.deform_conv2d(input, offset, weight, 1, 1)
+    assert not output[0, :, 2, 1].any()
+    assert output[1].all()
+    output.sum().backward()
+    output = ops.modulated_deform_conv2d(
+        input, offset, mask, weight, None, 1, 1
+    )
+    output.sum().backward()
+    assert weight.grad.isfinite().all()
+
+
 @pytest.mark.parametrize('with_bias', [False, True])
 @pytest.mark.parametrize('settings', CONVOLUTIONS)
 def test_modulated_deform_conv(settings, with_bias):

@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmactive.utils import collect_env
+from mmactive.utils import collect_env, dependencies
 from mmactive.utils.collect_env import Outcome, find_problems
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+OPERATORS = dict(compiled=True, compiler='GCC 12', cuda=collect_env.NO_CUDA)
+SUPPLIED = dict(OPERATORS, compiled=False, compiler='torchvision 0.29')
 
 
 @pytest.fixture
@@ -27,7 +31,7 @@ def healthy(monkeypatch, tmp_path):
     return {
         'torch': Outcome(dict(version='2.11.0', cuda='13.0', gpus=[])),
         'mmengine': Outcome({'Python': '3.11'}),
-        'mmcv._ext': Outcome(collect_env.NO_CUDA),
+        'mmcv._ext': Outcome(OPERATORS),
         'mmactive._ext': Outcome(False),
         'imports': Outcome({}),
     }
@@ -81,12 +85,7 @@ def test_missing_package(healthy, monkeypatch):
     set_distributions(monkeypatch, mmengine=[('mmengine', '0.10.7')])
     problem = the_problem(healthy)
     assert 'mmcv is not installed' in problem.what
-    for part in (
-        '--no-build-isolation',
-        '--no-cache-dir',
-        '"setuptools==80.*"',
-    ):
-        assert part in problem.mend
+    assert 'install "mmcv-lite>=2.1.0,<2.2.0"' in problem.mend
 
 
 def test_unsupported_version(healthy, monkeypatch):
@@ -130,13 +129,13 @@ def test_forks_are_mended_with_forks(healthy, monkeypatch):
         mmcv=[('onedl-mmcv', '2.3.6')],
     )
     healthy['mmcv._ext'] = Outcome(error='undefined symbol: c10')
+    monkeypatch.setattr(dependencies, 'is_fork_installed', lambda: True)
     assert '"onedl-mmcv>=2.3.6,<2.4.0"' in the_problem(healthy).mend
 
 
 @pytest.mark.parametrize(
     ('error', 'what'),
     [
-        ("ModuleNotFoundError: No module named 'mmcv._ext'", 'was not built'),
         ('ImportError: undefined symbol: _ZN3c10', 'another PyTorch'),
         ('Python crashed (SIGSEGV)', 'does not load'),
     ],
@@ -148,6 +147,31 @@ def test_mmcv_operators(healthy, error, what):
     assert error in problem.what
     assert 'MMCV_WITH_OPS=1' in problem.mend
     assert '--no-build-isolation' in problem.mend
+
+
+def test_supplied_operators(healthy):
+    healthy['mmcv._ext'] = Outcome(SUPPLIED)
+    assert find_problems(healthy) == []
+    section = collect_env.describe(healthy)['Extensions']['mmcv._ext']
+    assert 'torchvision 0.29' in section
+    healthy['mmcv._ext'] = Outcome(OPERATORS)
+    section = collect_env.describe(healthy)['Extensions']['mmcv._ext']
+    assert 'compiled by GCC 12' in section
+
+
+def test_nothing_to_supply_operators_from(healthy):
+    error = "ModuleNotFoundError: No module named 'torchvision'"
+    healthy['mmcv._ext'] = Outcome(error=error)
+    problem = the_problem(healthy)
+    assert 'no compiled operators' in problem.what
+    assert problem.mend.endswith('install torchvision')
+
+
+def test_torchvision_without_cuda(healthy):
+    healthy['torch'].value['gpus'] = ['NVIDIA H200']
+    healthy['mmactive._ext'] = Outcome(True)
+    healthy['mmcv._ext'] = Outcome(SUPPLIED)
+    assert 'torchvision has no CUDA kernels' in the_problem(healthy).what
 
 
 def test_extension_is_missing(healthy):
@@ -176,7 +200,7 @@ def test_no_cuda_kernels_on_a_gpu_machine(healthy):
     for problem, name in zip(problems, ('mmcv._ext', 'mmactive._ext')):
         assert f'{name} has no CUDA kernels' in problem.what
         assert 'FORCE_CUDA=1' in problem.mend
-    healthy['mmcv._ext'] = Outcome('13.0')
+    healthy['mmcv._ext'] = Outcome(dict(OPERATORS, cuda='13.0'))
     healthy['mmactive._ext'] = Outcome(True)
     assert find_problems(healthy) == []
 
