@@ -147,6 +147,19 @@ class ViP(Pyramid):
         if mixer is None:
             self.image_size = 7 * self.arch['num_segments'][0]
 
+    @classmethod
+    def _check_arch(cls, arch: Union[str, dict]) -> dict:
+        arch = super()._check_arch(arch)
+        dims, sizes = arch['dims'], arch['num_segments']
+        for i in range(1, len(dims)):
+            stride = 1 if dims[i] == dims[i - 1] else 2
+            if sizes[i] * stride != sizes[i - 1]:
+                raise ValueError(
+                    "arch['num_segments'] must be halved where arch['dims'] "
+                    f'change, and nowhere else, but got {sizes} and {dims}'
+                )
+        return arch
+
     def make_stem(self, in_channels: int, embed_dims: int) -> nn.Module:
         """Makes a projection of patches of 7 x 7 pixels."""
         return nn.Conv2d(in_channels, embed_dims, 7, stride=7)
