@@ -1,10 +1,13 @@
-# `make quickstart` and `make test` need Python, a C++ compiler and make. Each
-# first sets up .venv, which takes a while the first time and no time later.
+# `make quickstart` and `make test` need Python and make; with a C++ compiler
+# mmactive's operator is faster. Each first sets up .venv, which takes minutes
+# the first time and no time later.
 PYTHON ?= python3
-# Version of PyTorch. With another than this one mmcv is compiled again.
-TORCH ?= 2.11.0
+# Version of PyTorch.
+TORCH ?= 2.14.1
 # OpenMMLab's packages (upstream) or the maintained forks (onedl).
 MMSET ?= upstream
+# mmcv without operators of its own (lite), or compiled in 10 minutes.
+MMCV ?= lite
 
 # Makes `python` in the scripts below that of .venv.
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -16,10 +19,11 @@ help:
 	@echo 'make lint        check the style'
 	@echo 'make setup       only install everything into .venv'
 	@echo 'make clean       remove .venv and what was built'
-	@echo 'Variables: PYTHON=$(PYTHON) TORCH=$(TORCH) MMSET=$(MMSET)'
+	@echo 'Variables: PYTHON=$(PYTHON) TORCH=$(TORCH) MMSET=$(MMSET) MMCV=$(MMCV)'
 
 setup:
-	@$(PYTHON) tools/dev/bootstrap.py --torch $(TORCH) --mmset $(MMSET)
+	@$(PYTHON) tools/dev/bootstrap.py --torch $(TORCH) --mmset $(MMSET) \
+		--mmcv $(MMCV)
 
 quickstart: setup
 	$(IN_VENV) bash tools/quickstart.sh

@@ -17,6 +17,7 @@ The geometry is what mmcv names ``kW``, ``kH``, ``dW``, ``dH``, ``padW``,
 mmcv's kernels; torchvision's take up to 32 images at a time.
 """
 
+from math import prod
 from typing import Optional, Tuple
 
 import torch
@@ -127,6 +128,7 @@ def modulated_deform_conv_forward(
     **geometry: int,
 ) -> None:
     """Fills output: convolves samples that are moved and weighed."""
+    offset, mask = (fit(tensor, output) for tensor in (offset, mask))
     output.copy_(
         torch.ops.torchvision.deform_conv2d(
             *complete(
@@ -157,7 +159,11 @@ def modulated_deform_conv_backward(
 ) -> None:
     """Fills the gradients of input, weight, bias, offset and mask."""
     tensors = complete(
-        input, weight, offset, mask, bias if with_bias else None
+        input,
+        weight,
+        fit(offset, grad_output),
+        fit(mask, grad_output),
+        bias if with_bias else None,
     )
     grads = torch.ops.torchvision._deform_conv2d_backward(
         grad_output.to(tensors[0]),
@@ -165,9 +171,25 @@ def modulated_deform_conv_backward(
         *(geometry[name] for name in MODULATED_GEOMETRY),
         True,
     )
-    targets = [grad_input, grad_weight, grad_offset, grad_mask]
-    for target, grad in zip(targets + [grad_bias] * with_bias, grads):
-        target.copy_(grad)
+    grad_input.copy_(grads[0])
+    grad_weight.copy_(grads[1])
+    # What is larger than the output has zeros at its end.
+    fit(grad_offset, grad_output).copy_(grads[2])
+    fit(grad_mask, grad_output).copy_(grads[3])
+    if with_bias:
+        grad_bias.copy_(grads[4])
+
+
+def fit(tensor: Tensor, output: Tensor) -> Tensor:
+    """Views offsets or masks, or their gradients, as a map of output's size.
+
+    mmcv takes those of a larger map as well, by their order in memory. mmdet's
+    DyHead hands over such ones.
+    """
+    size = (tensor.shape[1], *output.shape[2:])
+    if tensor.shape[2:].numel() <= output.shape[2:].numel():
+        return tensor
+    return tensor.view(len(tensor), -1)[:, : prod(size)].unflatten(1, size)
 
 
 def complete(

@@ -188,7 +188,7 @@ def check_torch(outcomes: Dict[str, Outcome]) -> List[Problem]:
     """Looks for problems of PyTorch and the libraries beside it."""
     torch = outcomes['torch']
     mend = (
-        f'{PIP} install "torch==2.11.0" "torchvision==0.26.0", and then '
+        f'{PIP} install "torch==2.14.1" "torchvision==0.29.1", and then '
         'this diagnosis again'
     )
     if torch.error:

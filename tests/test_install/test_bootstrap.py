@@ -1,6 +1,8 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 import importlib.util
 import os
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -33,7 +35,7 @@ def steps(bootstrap, monkeypatch):
     monkeypatch.setattr(
         bootstrap,
         'install_dependencies',
-        lambda torch, mmset: notes.append(f'torch {torch}, {mmset}'),
+        lambda *args: notes.append(', '.join(args)),
     )
     monkeypatch.setattr(
         bootstrap, 'install_package', lambda: notes.append('package')
@@ -44,7 +46,7 @@ def steps(bootstrap, monkeypatch):
 
 def test_second_run_does_nothing(bootstrap, steps):
     bootstrap.main()
-    assert steps == ['torch 2.11.0, upstream', 'package']
+    assert steps == ['2.14.1, upstream, lite', 'package']
     bootstrap.main()
     assert len(steps) == 2
 
@@ -52,10 +54,10 @@ def test_second_run_does_nothing(bootstrap, steps):
 def test_other_settings_are_set_up(bootstrap, steps, monkeypatch):
     bootstrap.main()
     steps.clear()
-    command = ['bootstrap.py', '--torch', '2.10.0', '--mmset', 'onedl']
-    monkeypatch.setattr(sys, 'argv', command)
+    command = 'bootstrap.py --torch 2.10.0 --mmset onedl --mmcv compiled'
+    monkeypatch.setattr(sys, 'argv', command.split())
     bootstrap.main()
-    assert steps == ['torch 2.10.0, onedl', 'package']
+    assert steps == ['2.10.0, onedl, compiled', 'package']
 
 
 def test_changed_kernel_is_compiled(bootstrap, steps, monkeypatch):
@@ -83,7 +85,7 @@ def test_interrupted_run_continues(bootstrap, steps, monkeypatch):
             with pytest.raises(KeyboardInterrupt):
                 bootstrap.main()
     bootstrap.main()
-    assert steps == ['torch 2.11.0, upstream', 'package']
+    assert steps == ['2.14.1, upstream, lite', 'package']
 
 
 def test_digest(bootstrap, tmp_path, monkeypatch):
@@ -144,17 +146,31 @@ def compiler(bootstrap, torch_version, monkeypatch):
     notes = []
 
     def pip(*args, **env):
-        notes.append(([str(arg) for arg in args], env))
-        make_wheel(Path(args[args.index('--wheel-dir') + 1]), '')
+        if args[0] == 'download':
+            make_sources(Path(args[args.index('--dest') + 1]))
+        else:
+            setup = Path(args[-1], 'setup.py').read_text()
+            notes.append((setup, [str(arg) for arg in args], env))
+            make_wheel(Path(args[args.index('--wheel-dir') + 1]), '')
 
     monkeypatch.setattr(bootstrap, 'pip', pip)
     return notes
 
 
+def make_sources(folder, version='2.1.0'):
+    """A source distribution of mmcv, of which setup.py matters alone."""
+    source = folder / f'mmcv-{version}'
+    source.mkdir()
+    (source / 'setup.py').write_text("args = ['-std=c++17']")
+    shutil.make_archive(source, 'gztar', folder, source.name)
+    shutil.rmtree(source)
+
+
 def test_mmcv_is_compiled_once(bootstrap, compiler):
     wheel = bootstrap.get_mmcv_wheel('mmcv', {'MAX_JOBS': '2'}, 'cpu')
-    ((args, env),) = compiler
-    for option in ('--no-build-isolation', '--no-cache-dir', 'mmcv==2.1.0'):
+    ((setup, args, env),) = compiler
+    assert setup == "args = ['-std=c++20']"
+    for option in ('--no-build-isolation', '--no-cache-dir', '--no-deps'):
         assert option in args
     assert env == {'MMCV_WITH_OPS': '1', 'MAX_JOBS': '2'}
     assert wheel == bootstrap.get_mmcv_wheel('mmcv', {}, 'cpu')
@@ -214,16 +230,88 @@ def test_compiler_settings(bootstrap, monkeypatch):
     assert env['CUDA_VISIBLE_DEVICES'] == ''
 
 
-def test_other_set_is_removed(bootstrap, monkeypatch):
-    """Both sets install the same modules."""
+@pytest.fixture
+def pip(bootstrap, monkeypatch):
+    """Notes what pip is asked for, and finds nothing installed."""
     calls = []
-    monkeypatch.setattr(bootstrap, 'pip', lambda *args: calls.append(args))
-    monkeypatch.setattr(bootstrap, 'ask', lambda code, *names: names[0])
-    bootstrap.remove_other_set('mminstall_onedl.txt')
-    assert calls == [('uninstall', '--yes', 'onedl-mmcv')]
+    monkeypatch.setattr(
+        bootstrap, 'pip', lambda *args, **env: calls.append((*args, env))
+    )
+    monkeypatch.setattr(bootstrap, 'ask', lambda code, *args: '')
+    return calls
+
+
+@pytest.mark.parametrize(
+    ('mmcv', 'requirements', 'others'),
+    [
+        (
+            'mmcv-lite',
+            'mminstall.txt',
+            {'mmcv', 'onedl-mmcv', 'onedl-mmengine'},
+        ),
+        ('onedl-mmcv', 'mminstall_onedl.txt', {'mmcv', 'mmcv-lite', 'mmdet'}),
+    ],
+)
+def test_others_are_removed(
+    bootstrap, pip, monkeypatch, mmcv, requirements, others
+):
+    """They install the same modules."""
+    monkeypatch.setattr(bootstrap, 'ask', lambda code, *names: ' '.join(names))
+    bootstrap.remove_others(mmcv, requirements)
+    ((*command, _),) = pip
+    assert command[:2] == ['uninstall', '--yes']
+    assert others <= set(command)
+    assert mmcv not in command
+    pip.clear()
     monkeypatch.setattr(bootstrap, 'ask', lambda code, *names: '')
-    bootstrap.remove_other_set('mminstall.txt')
-    assert len(calls) == 1
+    bootstrap.remove_others(mmcv, requirements)
+    assert pip == []
+
+
+def is_mmcv(requirement):
+    return re.match(r'(onedl-)?mmcv', str(requirement)) is not None
+
+
+@pytest.mark.parametrize('mmset', ['upstream', 'onedl'])
+def test_all_is_installed_at_once(bootstrap, pip, mmset):
+    """Without mmcv's operators, and so without PyTorch before it."""
+    bootstrap.install_dependencies('2.14.1', mmset, 'lite')
+    _, (*command, _) = pip
+    lite = {'upstream': 'mmcv-lite', 'onedl': 'onedl-mmcv'}[mmset]
+    assert {'install', 'torch==2.14.1', 'torchvision', lite} <= set(command)
+    assert [part for part in command if is_mmcv(part)] == [lite]
+
+
+@pytest.mark.parametrize('mmset', ['upstream', 'onedl'])
+def test_compiled_mmcv_takes_the_place_of_another(
+    bootstrap, pip, monkeypatch, mmset, tmp_path
+):
+    wheel = tmp_path / 'compiled.whl'
+    monkeypatch.setattr(
+        bootstrap, 'compiler_settings', lambda: ({'MAX_JOBS': '2'}, 'cpu')
+    )
+    monkeypatch.setattr(bootstrap, 'get_mmcv_wheel', lambda *args: wheel)
+    bootstrap.install_dependencies('2.14.1', mmset, 'compiled')
+    _, first, removal, (*command, _) = pip
+    assert 'torch==2.14.1' in first
+    assert removal[-2] == {'upstream': 'mmcv', 'onedl': 'onedl-mmcv'}[mmset]
+    assert wheel in command
+    assert not any(map(is_mmcv, command))
+
+
+def test_without_compiler(bootstrap, pip, monkeypatch, tmp_path, capsys):
+    """The operator runs as PyTorch code, and that is said."""
+    monkeypatch.setattr(
+        bootstrap, 'compiler_settings', lambda: ({'MAX_JOBS': '2'}, 'cpu')
+    )
+    for name in ('CXX', 'MMACTIVE_WITH_OPS'):
+        monkeypatch.delenv(name, raising=False)
+    bootstrap.install_package()
+    assert 'MMACTIVE_WITH_OPS' not in pip[0][-1]
+    monkeypatch.setenv('PATH', str(tmp_path))
+    bootstrap.install_package()
+    assert pip[1][-1]['MMACTIVE_WITH_OPS'] == '0'
+    assert 'no C++ compiler' in capsys.readouterr().out
 
 
 def test_old_python_is_named(bootstrap, monkeypatch):
@@ -241,17 +329,21 @@ def test_targets_set_up_first(target):
         if not name.startswith('MAKE') and name != 'MFLAGS'
     }
     result = subprocess.run(
-        ['make', '--dry-run', target, 'TORCH=2.10.0', 'MMSET=onedl'],
+        [
+            *('make', '--dry-run', target),
+            *('TORCH=2.10.0', 'MMSET=onedl', 'MMCV=compiled'),
+        ],
         cwd=ROOT,
         env=env,
         capture_output=True,
         text=True,
         check=True,
     )
-    first, second, *_ = result.stdout.splitlines()
-    assert first.endswith(
-        'tools/dev/bootstrap.py --torch 2.10.0 --mmset onedl'
-    )
+    first, second, *_ = result.stdout.replace('\\\n', '').splitlines()
+    assert first.split()[1:] == [
+        *('tools/dev/bootstrap.py', '--torch', '2.10.0'),
+        *('--mmset', 'onedl', '--mmcv', 'compiled'),
+    ]
     assert '.venv/bin' in second
 
 

@@ -124,6 +124,19 @@ def test_deform_conv(
     compare(module, convolve, rtol=1e-4, atol=1e-4)
 
 
+def test_modulated_deform_conv_with_offsets_of_a_larger_map(compare):
+    def convolve():
+        return values_and_gradients(
+            lambda *tensors: ops.modulated_deform_conv2d(*tensors, None, 1, 1),
+            torch.randn(2, 8, 4, 5),
+            torch.randn(2, 18, 8, 10),
+            torch.rand(2, 9, 8, 10),
+            torch.randn(4, 8, 3, 3),
+        )
+
+    compare('modulated_deform_conv', convolve, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize('kind', ['collect', 'distribute'])
 def test_psa_mask(compare, kind):
     compare(

@@ -384,6 +384,30 @@ def test_modulated_deform_conv(settings, with_bias):
     assert gradcheck(convolve, tensors, fast_mode=True)
 
 
+def test_modulated_deform_conv_with_offsets_of_a_larger_map():
+    """mmdet's DyHead relies on what mmcv makes of them, by their memory."""
+    input, _, weight, *_ = convolution(dict(padding=1), size=(2, 3))
+    height, width = 2, 4
+    offset, mask = normal(2, 12, 4, 8), uniform(2, 6, 4, 8)
+
+    def convolve(input, offset, mask, weight):
+        return ops.modulated_deform_conv2d(
+            input, offset, mask, weight, None, 1, 1
+        )
+
+    small = [
+        slow.array(tensor).reshape(2, -1)[:, : channels * height * width]
+        for tensor, channels in ((offset, 12), (mask, 6))
+    ]
+    small = [part.reshape(2, -1, height, width) for part in small]
+    expected = slow.deform_conv(
+        slow.array(input), small[0], slow.array(weight), small[1], padding=1
+    )
+    tensors = input, offset, mask, weight
+    equal(convolve(*tensors), expected)
+    assert gradcheck(convolve, tensors, fast_mode=True)
+
+
 @pytest.mark.parametrize('kind', ['DCN', 'DCNv2'])
 def test_deform_conv_under_autocast(kind):
     """Layers of float32 weights, offsets and inputs of bfloat16."""

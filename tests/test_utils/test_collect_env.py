@@ -65,7 +65,7 @@ def test_no_torch(healthy):
         healthy[name] = Outcome(error="No module named 'torch'")
     problem = the_problem(healthy)
     assert "No module named 'torch'" in problem.what
-    assert 'install "torch==2.11.0" "torchvision==0.26.0"' in problem.mend
+    assert 'install "torch==2.14.1" "torchvision==0.29.1"' in problem.mend
 
 
 def test_old_torch(healthy):

@@ -5,7 +5,9 @@
 standard library alone, continues where an interrupted run stopped, and does
 nothing if nothing has changed.
 
-mmcv is the one package that has to be compiled. Its wheel is kept in
+Nothing but mmactive is compiled, and that only where there is a compiler: mmcv
+is installed without its operators, in whose place mmactive puts others. With
+``--mmcv compiled`` it is compiled. Its wheel is kept in
 ``~/.cache/mmactive/wheels`` under the PyTorch, the Python and the device that
 it was compiled for. pip's own cache goes by mmcv's version alone, and would
 hand out a wheel that fails with "undefined symbol" under the next PyTorch.
@@ -17,6 +19,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,11 +31,15 @@ REQUIREMENTS = ROOT / 'requirements'
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
 
-# For each set: mmcv's distribution, the set's requirements, and those of the
-# other set. Both install the same modules, so one goes before the other comes.
+# For each set and build of mmcv: its distribution and the set's requirements.
+# All distributions of mmcv, and both sets, install the same modules, so that
+# one goes before another comes.
 MM_SETS = {
-    'upstream': ('mmcv', 'mminstall.txt', 'mminstall_onedl.txt'),
-    'onedl': ('onedl-mmcv', 'mminstall_onedl.txt', 'mminstall.txt'),
+    'upstream': ({'lite': 'mmcv-lite', 'compiled': 'mmcv'}, 'mminstall.txt'),
+    'onedl': (
+        {'lite': 'onedl-mmcv', 'compiled': 'onedl-mmcv'},
+        'mminstall_onedl.txt',
+    ),
 }
 
 
@@ -91,19 +98,22 @@ def make_venv():
         )
 
 
-def remove_other_set(requirements):
-    """Uninstalls the packages that the chosen set takes the place of."""
-    names = re.findall(
-        r'^(?:onedl-)?mm[\w-]+',
-        (REQUIREMENTS / requirements).read_text(),
-        re.MULTILINE,
-    )
+def remove_others(mmcv, requirements):
+    """Uninstalls packages that the chosen ones take the place of."""
+    names = set()
+    for distributions, file in MM_SETS.values():
+        names.update(distributions.values())
+        if file != requirements:
+            text = (REQUIREMENTS / file).read_text()
+            names.update(
+                re.findall(r'^(?:onedl-)?mm[\w-]+', text, re.MULTILINE)
+            )
     code = (
         'import sys; from importlib.metadata import distributions\n'
         'names = {str(d.metadata["Name"]).lower() for d in distributions()}\n'
         'print(*names.intersection(sys.argv[1:]))'
     )
-    found = ask(code, *names).split()
+    found = ask(code, *sorted(names - {mmcv})).split()
     if found:
         step(f'Removing {", ".join(found)}')
         pip('uninstall', '--yes', *found)
@@ -162,9 +172,17 @@ def get_mmcv_wheel(name, env, device):
     step(f'Compiling {name} {version}: about 10 minutes on 2 cores, once')
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         pip(
+            *('download', '--no-deps', '--no-build-isolation', '--no-binary'),
+            *(name, '--dest', scratch, f'{name}=={version}'),
+        )
+        (archive,) = Path(scratch).glob('*.tar.gz')
+        shutil.unpack_archive(archive, scratch)
+        (setup,) = Path(scratch).glob('*/setup.py')
+        # PyTorch's headers have become C++20 since.
+        setup.write_text(setup.read_text().replace('c++17', 'c++20'))
+        pip(
             *('wheel', '--no-deps', '--no-build-isolation', '--no-cache-dir'),
-            *('--no-binary', name, '--wheel-dir', scratch),
-            f'{name}=={version}',
+            *('--wheel-dir', scratch, setup.parent),
             MMCV_WITH_OPS='1',
             **env,
         )
@@ -189,40 +207,61 @@ def loads(wheel):
         return ask(code, scratch) is not None
 
 
-def install_dependencies(torch, mmset):
-    mmcv, requirements, other_requirements = MM_SETS[mmset]
-
+def compile_mmcv(name, torch):
+    """Returns a wheel of mmcv, compiled for a PyTorch that is put in place."""
     step(f'Installing PyTorch {torch} and the build tools')
-    pip('install', '--upgrade', 'pip')
     pip('install', f'torch=={torch}', '-r', REQUIREMENTS / 'build.txt')
-    remove_other_set(other_requirements)
-
     env, device = compiler_settings()
-    step(f'Looking for a {mmcv} compiled for this PyTorch ({device})')
-    wheel = get_mmcv_wheel(mmcv, env, device)
+    step(f'Looking for a {name} compiled for this PyTorch ({device})')
+    wheel = get_mmcv_wheel(name, env, device)
     code = (
         'import sys; from importlib.metadata import distribution\n'
         'print(distribution(sys.argv[1]).read_text("direct_url.json"))'
     )
-    if wheel.as_uri() not in (ask(code, mmcv) or ''):
+    if wheel.as_uri() not in (ask(code, name) or ''):
         # pip would keep a build of the same version from elsewhere.
-        pip('uninstall', '--yes', mmcv)
+        pip('uninstall', '--yes', name)
+    return wheel
 
-    step('Installing the other packages')
-    names = ('runtime.txt', requirements, 'optional.txt', 'tests.txt')
-    files = [REQUIREMENTS / name for name in names]
-    options = [part for file in files for part in ('-r', file)]
-    constraints = REQUIREMENTS / 'constraints.txt'
-    pip('install', f'torch=={torch}', wheel, *options, '-c', constraints)
+
+def install_dependencies(torch, mmset, mmcv):
+    distributions, requirements = MM_SETS[mmset]
+    pip('install', '--upgrade', 'pip')
+    remove_others(distributions[mmcv], requirements)
+    wanted = [f'torch=={torch}']
+    for line in (REQUIREMENTS / requirements).read_text().splitlines():
+        if not line.startswith(('#', distributions['lite'])):
+            wanted.append(line)
+    if mmcv == 'compiled':
+        wanted.append(compile_mmcv(distributions[mmcv], torch))
+    else:
+        wanted.append(distributions[mmcv])
+
+    step(f'Installing PyTorch {torch} and the other packages')
+    names = ('build.txt', 'runtime.txt', 'optional.txt', 'tests.txt')
+    options = [part for name in names for part in ('-r', REQUIREMENTS / name)]
+    pip('install', *wanted, *options, '-c', REQUIREMENTS / 'constraints.txt')
     if ask('import cv2') is None:
         step('Installing OpenCV without windows: this machine has no libGL')
         pip('uninstall', '--yes', 'opencv-python', 'opencv-python-headless')
         pip('install', 'opencv-python-headless')
 
 
+def find_compiler():
+    """Returns the path of the C++ compiler, None if there is none."""
+    return shutil.which(shlex.split(os.getenv('CXX') or 'c++')[0])
+
+
 def install_package():
-    step('Compiling and installing mmactive')
     env, _ = compiler_settings()
+    if find_compiler() or os.getenv('MMACTIVE_WITH_OPS') == '0':
+        step('Compiling and installing mmactive')
+    else:
+        step(
+            'Installing mmactive. There is no C++ compiler, so that it runs '
+            'on PyTorch code: correct, but slower'
+        )
+        env['MMACTIVE_WITH_OPS'] = '0'
     args = ('--no-build-isolation', '--no-deps', '--editable', ROOT)
     pip('install', *args, **env)
 
@@ -246,8 +285,9 @@ def run_part(name, inputs, function):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--torch', default='2.11.0', help='its version')
+    parser.add_argument('--torch', default='2.14.1', help='its version')
     parser.add_argument('--mmset', default='upstream', choices=MM_SETS)
+    parser.add_argument('--mmcv', default='lite', choices=['lite', 'compiled'])
     args = parser.parse_args()
     if sys.version_info < (3, 10):
         sys.exit(
@@ -263,12 +303,12 @@ def main():
     dependencies = digest([script, *REQUIREMENTS.glob('*.txt')], *settings)
     sources = [ROOT / 'setup.py', ROOT / 'pyproject.toml']
     sources += (ROOT / 'mmactive' / 'ops' / 'csrc').rglob('*.*')
-    package = digest(sources, dependencies, str(ROOT))
+    package = digest(sources, dependencies, str(ROOT), find_compiler())
 
     run_part(
         'dependencies',
         dependencies,
-        lambda: install_dependencies(args.torch, args.mmset),
+        lambda: install_dependencies(args.torch, args.mmset, args.mmcv),
     )
     if run_part('package', package, install_package):
         step('Looking at the result')
