@@ -13,7 +13,7 @@ is supplied with others.
 import importlib
 
 from . import mmcv_ops
-from .utils import dependencies
+from .utils import dependencies, model_index
 from .utils.import_hook import call_when_imported
 from .version import __version__
 
@@ -31,7 +31,6 @@ def _register() -> None:
     """Runs once mmengine is there, perhaps while mmcv is being imported."""
     with dependencies.import_hint():
         from . import registry  # noqa: F401
-        from .utils import model_index
         from .utils.checkpoint import trust_mmengine_checkpoints
 
         trust_mmengine_checkpoints()
@@ -46,3 +45,4 @@ if not dependencies.is_diagnosis():
 
     call_when_imported('mmengine', _register)
     call_when_imported('mmcv', mmcv_ops.supply)
+    call_when_imported('timm', model_index.register_in_timm)

@@ -6,10 +6,12 @@ list them. The libraries look names up in their own files only.
 """
 
 import os.path as osp
+import warnings
 from functools import wraps
 from pathlib import Path
 from typing import Iterator, List
 
+from .dependencies import is_installed
 from .import_hook import call_when_imported
 
 # Folders of configs by the library that runs them
@@ -56,13 +58,28 @@ def load_models(scope: str) -> List[dict]:
 
 
 def register() -> None:
-    """Makes the three libraries and timm find the models.
+    """Makes the three libraries find the models.
 
     This is done when a library is imported, so that nobody waits for those
     that are not used.
     """
     call_when_imported('mmengine.infer', _extend_inferencers)
     call_when_imported('mmpretrain.apis.model', _extend_model_hub)
+
+
+def register_in_timm() -> None:
+    """Registers the backbones in timm, which has been imported."""
+    if not (is_installed('mmengine') and is_installed('mmcv')):
+        return
+    try:
+        import mmactive.models.timm  # noqa: F401
+    except ImportError as error:
+        # Whoever uses timm for something else can go on.
+        warnings.warn(
+            f'mmactive is not registered in timm, which it needs 1.0 of: '
+            f'{error}',
+            stacklevel=2,
+        )
 
 
 def _extend_inferencers() -> None:
