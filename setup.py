@@ -31,6 +31,9 @@ except ImportError as error:
 
 ROOT = Path(__file__).resolve().parent
 CSRC = Path('mmactive', 'ops', 'csrc')
+# The first one with all of the stable ABI that the extension is built on. What
+# is built against a later one loads in this one, too.
+TORCH_MINIMUM = '2.10'
 
 
 def read_version():
@@ -86,7 +89,10 @@ class BuildPy(build_py):
 
 
 class Wheel(bdist_wheel):
-    """Tags the wheel by its platform only: ``_ext`` never calls Python."""
+    """Tags the wheel by its platform only: ``_ext`` never calls Python.
+
+    `make wheel` then finds out how old that platform may be.
+    """
 
     def get_tag(self):
         return 'py3', 'none', super().get_tag()[2]
@@ -102,6 +108,11 @@ def make_extension():
             ' with --no-build-isolation, as in\n'
             '    pip install -v -e . --no-build-isolation'
         )
+    elif torch.torch_version.TorchVersion(torch.__version__) < TORCH_MINIMUM:
+        CannotBuild.reason = (
+            f'it needs torch>={TORCH_MINIMUM}, but torch {torch.__version__} '
+            'is installed, on which the operators run as plain PyTorch code'
+        )
     else:
         with_cuda = torch.cuda.is_available() or os.getenv('FORCE_CUDA') == '1'
         if with_cuda and cpp_extension.CUDA_HOME is None:
@@ -116,14 +127,17 @@ def make_extension():
 
     sources = [*CSRC.glob('*.cpp'), *CSRC.glob('cpu/*.cpp')]
     include_dirs = [str(ROOT / CSRC)]
-    # What a library may use of PyTorch to load in 2.10 and all that follow.
-    define_macros = [('TORCH_TARGET_VERSION', '0x020a000000000000')]
+    # What of PyTorch the extension may use.
+    major, minor = map(int, TORCH_MINIMUM.split('.'))
+    target = (major << 56) + (minor << 48)
+    define_macros = [('TORCH_TARGET_VERSION', f'0x{target:016x}')]
     # collect_env reads these from the library even if it does not load.
     define_macros += [
         ('MMACTIVE_TORCH_VERSION', torch.__version__),
         ('MMACTIVE_CUDA_VERSION', torch.version.cuda if with_cuda else 'none'),
     ]
-    compile_args = {'cxx': ['-O3', '-g0', '-fvisibility=hidden']}
+    # Newer standards refer to newer versions of libstdc++.
+    compile_args = {'cxx': ['-std=c++17', '-O3', '-g0', '-fvisibility=hidden']}
     libraries = ['torch_cpu']
     extension = cpp_extension.CppExtension
     if with_cuda:
@@ -131,7 +145,7 @@ def make_extension():
         sources += CSRC.glob('cuda/*.cu')
         include_dirs += library_headers()
         define_macros.append(('USE_CUDA', None))
-        compile_args['nvcc'] = ['-O3']
+        compile_args['nvcc'] = ['-std=c++17', '-O3']
         libraries.append('torch_cuda')
     ext_module = extension(
         'mmactive._ext',
@@ -140,6 +154,7 @@ def make_extension():
         include_dirs=include_dirs,
         define_macros=define_macros,
         extra_compile_args=compile_args,
+        extra_link_args=['-s'],
     )
     # Nothing of Python or c10 is needed, and the runtimes of OpenMP and CUDA
     # are those that PyTorch has loaded.
@@ -164,15 +179,18 @@ def library_headers():
     return sorted(map(str, site_packages.glob('nvidia/*/include')))
 
 
+version = read_version()
 ext_modules = []
 cmdclass = {'bdist_wheel': Wheel, 'build_py': BuildPy}
 if os.getenv('MMACTIVE_WITH_OPS', '1') != '0':
     ext_module, cmdclass['build_ext'] = make_extension()
     ext_modules.append(ext_module)
+    if 'torch_cuda' in ext_module.libraries:  # needs PyTorch's build for CUDA
+        version += f'+cu{torch.version.cuda.partition(".")[0]}'
 
 setup(
     name='mmactive',
-    version=read_version(),
+    version=version,
     description='ActiveMLP and its Active Token Mixer for OpenMMLab',
     long_description=(ROOT / 'README.md').read_text(),
     long_description_content_type='text/markdown',
