@@ -12,11 +12,12 @@ MMCV ?= lite
 # Makes `python` in the scripts below that of .venv.
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup quickstart test lint clean
+.PHONY: help setup quickstart test lint wheel clean
 help:
 	@echo 'make quickstart  train and test on real images, in minutes'
 	@echo 'make test        run the test suite'
 	@echo 'make lint        check the style'
+	@echo 'make wheel       write the package for others into dist/'
 	@echo 'make setup       only install everything into .venv'
 	@echo 'make clean       remove .venv and what was built'
 	@echo 'Variables: PYTHON=$(PYTHON) TORCH=$(TORCH) MMSET=$(MMSET) MMCV=$(MMCV)'
@@ -34,6 +35,16 @@ test: setup
 lint: setup
 	$(IN_VENV) ruff check .
 	$(IN_VENV) ruff format --check .
+
+# Of the libraries that the extension needs, PyTorch brings its own. With
+# FORCE_CUDA=1 the wheel has the CUDA kernels.
+wheel: setup
+	rm -rf build/wheel dist/*.tar.gz
+	$(IN_VENV) MMACTIVE_WITH_OPS=0 python setup.py --quiet sdist
+	$(IN_VENV) python -m pip wheel --no-deps --no-build-isolation \
+		--no-cache-dir --wheel-dir build/wheel dist/*.tar.gz
+	$(IN_VENV) auditwheel repair --exclude 'libtorch*' --wheel-dir dist \
+		build/wheel/*.whl
 
 clean:
 	rm -rf .venv build dist *.egg-info mmactive/_ext.so mmactive/.mim

@@ -133,7 +133,8 @@ def make_extension():
     define_macros = [('TORCH_TARGET_VERSION', f'0x{target:016x}')]
     # collect_env reads these from the library even if it does not load.
     define_macros += [
-        ('MMACTIVE_TORCH_VERSION', torch.__version__),
+        ('MMACTIVE_TORCH_VERSION', f'{TORCH_MINIMUM}+'),
+        ('MMACTIVE_HEADERS_VERSION', torch.__version__),
         ('MMACTIVE_CUDA_VERSION', torch.version.cuda if with_cuda else 'none'),
     ]
     # Newer standards refer to newer versions of libstdc++.

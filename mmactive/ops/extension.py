@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch.torch_version import TorchVersion
 
-# The first PyTorch with all of the stable ABI that the kernels are built on.
-TORCH_WITH_KERNELS = '2.10'
+from ..utils.dependencies import TORCH_WITH_KERNELS
 
 _HOW_TO_BUILD = (
     'Build the kernels with `pip install -v -e . --no-build-isolation` in the '

@@ -25,6 +25,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from mmactive.utils.dependencies import (
     SUPPORTED,
     TORCH_MINIMUM,
+    TORCH_WITH_KERNELS,
     describe_supported,
     find_version,
     is_installed,
@@ -184,6 +185,15 @@ def find_import_error(
     return imports.error or imports.value.get(name)
 
 
+def is_older(version: str, minimum: str) -> bool:
+    """Compares the first two numbers of two versions."""
+    release, other = (
+        tuple(map(int, re.findall(r'\d+', text)[:2]))
+        for text in (version, minimum)
+    )
+    return release < other
+
+
 def check_torch(outcomes: Dict[str, Outcome]) -> List[Problem]:
     """Looks for problems of PyTorch and the libraries beside it."""
     torch = outcomes['torch']
@@ -195,8 +205,7 @@ def check_torch(outcomes: Dict[str, Outcome]) -> List[Problem]:
         return [Problem(f'torch does not work: {torch.error}', mend)]
     problems = []
     version = torch.value['version']
-    release = tuple(map(int, re.findall(r'\d+', version)[:2]))
-    if release < tuple(map(int, TORCH_MINIMUM.split('.'))):
+    if is_older(version, TORCH_MINIMUM):
         what = f'torch {version} is older than {TORCH_MINIMUM}'
         problems.append(Problem(what, mend))
     error = find_import_error(outcomes, 'torchvision')
@@ -285,18 +294,18 @@ def check_extensions(outcomes: Dict[str, Outcome]) -> List[Problem]:
         problems.append(Problem(what, mend))
 
     mmactive, mend = outcomes['mmactive._ext'], build_command()
-    built_for = read_build_info().get('torch')
-    if not EXTENSION.is_file():
+    if is_older(torch['version'], TORCH_WITH_KERNELS):
+        what = (
+            f'torch {torch["version"]} is older than {TORCH_WITH_KERNELS}, '
+            'which mmactive._ext needs; a slower reference replaces it'
+        )
+        mend = f'{PIP} install --upgrade torch torchvision'
+        problems.append(Problem(what, mend))
+    elif not EXTENSION.is_file():
         what = 'mmactive._ext is not built; a slower reference replaces it'
         problems.append(Problem(what, mend))
-    elif built_for != torch['version']:
-        what = (
-            f'mmactive._ext was built for torch {built_for}, and torch '
-            f'{torch["version"]} is installed'
-        )
-        problems.append(Problem(what, mend))
     elif mmactive.error:
-        what = explain('mmactive._ext', mmactive.error)
+        what = f'mmactive._ext does not load: {mmactive.error}'
         problems.append(Problem(what, mend))
     elif gpus and not mmactive.value:
         what = 'mmactive._ext has no CUDA kernels, and there is a GPU'

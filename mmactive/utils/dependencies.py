@@ -45,6 +45,9 @@ SUPPORTED: Dict[str, Dict[str, str]] = {
     },
 }
 TORCH_MINIMUM = '2.4'
+# The first with all of the stable ABI that the kernels are built on. On older
+# ones the operators run as plain PyTorch code.
+TORCH_WITH_KERNELS = '2.10'
 
 
 def is_diagnosis() -> bool:

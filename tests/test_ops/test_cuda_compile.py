@@ -53,6 +53,7 @@ def build(request, tmp_path_factory):
     process = subprocess.run(
         [
             *(NVCC, '-c', SOURCE, '-o', target, '-O3', '-std=c++17'),
+            *('-DTORCH_TARGET_VERSION=0x020a000000000000', '-DUSE_CUDA'),
             *cpp_extension.COMMON_NVCC_FLAGS,
             *(flag for folder in folders for flag in ('-isystem', folder)),
             *('-gencode', f'arch=compute_{request.param},code={code}'),
@@ -75,6 +76,19 @@ def test_no_register_is_spilled(build):
     )
     assert len(frames) == KERNELS
     assert set(frames) == {('0', '0', '0')}
+
+
+def test_only_the_stable_abi_is_called(build):
+    target, _ = build
+    lines = subprocess.check_output(
+        ['nm', '--undefined-only', target], text=True
+    ).splitlines()
+    names = {line.split()[-1] for line in lines}
+    assert {'aoti_torch_get_current_cuda_stream', 'cudaLaunchKernelExC'} <= (
+        names
+    )
+    # Mangled names of at:: and c10::
+    assert not [name for name in names if re.match(r'_Z\w*?(2at|3c10)', name)]
 
 
 def test_memory_is_accessed_in_vectors(build):

@@ -9,5 +9,6 @@ extern const char mmactive_build_info[];
 
 __attribute__((used)) const char mmactive_build_info[] =
     "MMACTIVE_BUILD_INFO torch=" MMACTIVE_VALUE(MMACTIVE_TORCH_VERSION)
+    ";headers=" MMACTIVE_VALUE(MMACTIVE_HEADERS_VERSION)
     ";cuda=" MMACTIVE_VALUE(MMACTIVE_CUDA_VERSION)
     ";compiler=" __VERSION__;
