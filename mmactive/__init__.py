@@ -5,8 +5,8 @@
 else. What OpenMMLab is to know of mmactive it is told as soon as mmengine is
 imported, which every user of a registry, config or checkpoint has done: then
 the registries (scope ``mmactive``) are there, which import the models when
-they are asked for one, and mmengine's checkpoints load with
-``weights_only=True``. An mmcv that was installed without compiled operators
+they are asked for one, and mmengine loads checkpoints without running code
+that they bring along. An mmcv that was installed without compiled operators
 is supplied with others.
 """
 
@@ -31,9 +31,9 @@ def _register() -> None:
     """Runs once mmengine is there, perhaps while mmcv is being imported."""
     with dependencies.import_hint():
         from . import registry  # noqa: F401
-        from .utils.checkpoint import trust_mmengine_checkpoints
+        from .utils import mmengine_loader
 
-        trust_mmengine_checkpoints()
+        mmengine_loader.register()
         model_index.register()
 
 

@@ -1,108 +1,82 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-"""Loads mmengine's checkpoints without running the code of strangers.
+"""Loads checkpoints without running the code of strangers.
 
-A checkpoint is a pickle, and unpickling can call any function. With
-``weights_only=True``, the default since PyTorch 2.6, ``torch.load`` refuses
-every name that is not on a list of harmless ones, and with that mmengine's own
-checkpoints: the message hub in them holds numpy arrays and ``HistoryBuffer``
-objects, and these, like one of the schedulers, their methods. This module puts
-on the list what those need and nothing that leads further, and makes
-mmengine's loaders keep to it.
+``torch.load(..., weights_only=True)`` refuses mmengine's checkpoints: the
+message hub in them holds numpy arrays and ``HistoryBuffer`` objects. The
+loader here reads them, with every PyTorch, and mmengine is made to use it for
+all that it loads. PyTorch's own list of what ``torch.load`` allows stays as
+it was.
 """
 
-import codecs
+import os
 import os.path as osp
-from functools import partial
-from pickle import UnpicklingError
-from typing import Any, Callable, List
+import pickle
+from typing import Any, BinaryIO, Optional, Union
+from urllib.parse import urlparse
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
-from mmengine.optim import OneCycleParamScheduler
-from mmengine.runner import CheckpointLoader
-from mmengine.runner import checkpoint as mmengine_checkpoint
 
-# The methods that mmengine's objects keep among their data.
-_METHODS = {
-    HistoryBuffer: ('min', 'max', 'current', 'mean'),
-    OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
-}
-
-# bool, integers, floats and complex numbers. Records, strings and objects do
-# not occur in what mmengine saves.
-_NUMBERS = '?bhilqBHILQefdgFDG'
+from . import checkpoint_file
 
 
-def _alias(path: str, function: Callable) -> Callable:
-    """Wraps a function so that a pickle knows it as ``path``.
+def load(
+    file: Union[str, os.PathLike, BinaryIO],
+    map_location: Any = None,
+    name: Optional[str] = None,
+    **kwargs: Any,
+) -> Any:
+    """Loads a checkpoint: tensors, numbers and text, and mmengine's logs.
 
-    ``add_safe_globals`` takes ``(function, path)`` itself, but not before
-    PyTorch 2.7.
-    """
+    Takes the place of :func:`torch.load`.
 
-    def alias(*args):
-        return function(*args)
+    Args:
+        file (str | os.PathLike | BinaryIO): Path or content. ``~`` is
+            expanded.
+        map_location (str | torch.device | dict | Callable | None): As in
+            :func:`torch.load`.
+        name (str, optional): What errors call the file. Defaults to its path.
+        kwargs (dict): Other arguments of :func:`torch.load`, which choose
+            between ways of reading that there is but one of here.
 
-    alias.__module__, _, alias.__qualname__ = path.rpartition('.')
-    alias.__name__ = alias.__qualname__
-    return alias
-
-
-def _get_method(owner: Any, name: str) -> Callable:
-    """Stands in for ``getattr``, by which pickles refer to methods.
+    Returns:
+        Any: What the file holds, a dict as a rule.
 
     Raises:
-        UnpicklingError: If it is none of the methods that mmengine saves.
+        FileNotFoundError: If there is no such file.
+        IsADirectoryError: If it is a folder.
+        UnpicklingError: If the file holds anything else, or claims to hold
+            more than it does.
+        RuntimeError: If it is damaged, or no checkpoint.
+
+    Every error names the file and says what it is.
     """
-    for cls, names in _METHODS.items():
-        if owner is cls and name in names:
-            return getattr(owner, name)
-    raise UnpicklingError(
-        f'getattr({owner!r}, {name!r}) is refused: it is none of the methods '
-        'that mmengine saves'
-    )
-
-
-def _get_dtype(code: str, align: bool = False, copy: bool = False) -> np.dtype:
-    """Stands in for ``numpy.dtype``, returns one of numpy's own instances.
-
-    The real one would return a copy, and a pickle could then set its flags and
-    pass off the bytes of an array as addresses of objects. What it sets on
-    numpy's own instances is ignored, the byte order included.
-
-    Raises:
-        UnpicklingError: If it is not a dtype of numbers.
-    """
-    dtype = np.dtype(code) if isinstance(code, str) else None
-    if dtype is None or dtype.char not in _NUMBERS or not dtype.isbuiltin:
-        raise UnpicklingError(
-            f'dtype {code!r} is refused: it holds no numbers'
-        )
-    return dtype
-
-
-def _list_safe_globals() -> List[Callable]:
-    """Lists what mmengine's checkpoints need beyond tensors."""
-    numpy_core = np._core if hasattr(np, '_core') else np.core
-    multiarray = numpy_core.multiarray
-    aliases = [
-        _alias('builtins.getattr', _get_method),
-        _alias('numpy.dtype', _get_dtype),
-    ]
-    # numpy 2 renamed `numpy.core`; a checkpoint may come from either.
-    for package in ('numpy.core', 'numpy._core'):
-        for name in ('_reconstruct', 'scalar'):
-            path = f'{package}.multiarray.{name}'
-            aliases.append(_alias(path, getattr(multiarray, name)))
-    dtypes = {type(np.dtype(code)) for code in _NUMBERS}
-    # Pickles of bytes name `codecs.encode`, which PyTorch 2.4 does not list.
-    return [*_METHODS, codecs.encode, np.ndarray, *dtypes, *aliases]
-
-
-def _load(file: Any, map_location: Any = None, **kwargs) -> Any:
-    """Calls ``torch.load`` with ``weights_only=True``, whatever is asked."""
-    return torch.load(file, map_location=map_location, weights_only=True)
+    if isinstance(file, (str, os.PathLike)):
+        path = osp.expanduser(file)
+        name = name or os.fspath(file)
+        if osp.isdir(path):
+            raise IsADirectoryError(
+                f'{name} is a folder, but a checkpoint is a file'
+            )
+        if not osp.isfile(path):
+            raise FileNotFoundError(f'{name} can not be found.')
+        with open(path, 'rb') as opened:
+            return load(opened, map_location, name)
+    name = name or getattr(file, 'name', 'the checkpoint')
+    try:
+        return checkpoint_file.read(file, map_location)
+    except pickle.UnpicklingError as error:
+        raise pickle.UnpicklingError(
+            f'{name} is refused, since a checkpoint holds but numbers and '
+            f'text: {error}'
+        ) from None
+    except (ImportError, OSError) as error:
+        raise type(error)(f'{name} does not load: {error}') from error
+    except Exception as error:
+        kind = checkpoint_file.describe(file)
+        detail = f' ({error})' if str(error) else ''
+        raise RuntimeError(
+            f'{name} does not load: it is {kind}{detail}'
+        ) from error
 
 
 def load_from_local(filename: str, map_location: Any = None) -> Any:
@@ -114,50 +88,49 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
             :func:`torch.load`.
 
     Returns:
-        dict: The checkpoint.
+        Any: As :func:`load` does.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        UnpicklingError: If the file holds anything but tensors, numbers,
-            strings, containers of them and mmengine's log statistics.
-        RuntimeError: If it cannot be read, for instance since it was cut off.
+        Exception: As :func:`load` does.
     """
-    filename = osp.expanduser(filename)
-    if not osp.isfile(filename):
-        raise FileNotFoundError(f'{filename} can not be found.')
-    try:
-        return _load(filename, map_location)
-    except UnpicklingError as error:
-        raise UnpicklingError(
-            f'{filename} is refused, since loading it could run code that it '
-            f'brings along: {_shorten(error)}'
-        ) from None
-    except (EOFError, RuntimeError) as error:
-        raise RuntimeError(f'{filename} does not load: {error!r}') from error
+    return load(filename, map_location)
 
 
-def _shorten(error: UnpicklingError) -> str:
-    """Drops PyTorch's advice to set ``weights_only=False`` from an error."""
-    text = str(error).partition('\n\nCheck the documentation')[0].strip()
-    reason = text.splitlines()[-1].rpartition('WeightsUnpickler error: ')[2]
-    return reason.partition(' Please use')[0]
+def load_url(
+    url: str,
+    model_dir: Optional[str] = None,
+    map_location: Any = None,
+    progress: bool = True,
+    check_hash: bool = False,
+    file_name: Optional[str] = None,
+    **kwargs: Any,
+) -> Any:
+    """Downloads a checkpoint and loads it, as PyTorch's does.
 
+    Args:
+        url (str): Where it is.
+        model_dir (str, optional): Where it is kept. Defaults to the folder
+            ``checkpoints`` of :func:`torch.hub.get_dir`.
+        map_location (Any): As in :func:`torch.load`.
+        progress (bool): Whether to show a progress bar. Defaults to True.
+        check_hash (bool): Whether the file's name ends with its checksum, as
+            in ``name-<sha256>.pth``. Defaults to False.
+        file_name (str, optional): Its name there. Defaults to that of the
+            URL.
+        kwargs (dict): Other arguments of PyTorch's, ignored.
 
-def trust_mmengine_checkpoints() -> None:
-    """Makes mmengine's checkpoints loadable with ``weights_only=True``.
+    Returns:
+        Any: As :func:`load` does.
 
-    Afterwards ``torch.load`` reads them with its default arguments, and
-    mmengine reads local files and URLs with ``weights_only=True`` under any
-    PyTorch and with either distribution of mmengine.
+    Raises:
+        Exception: As :func:`load` does; it names URL and file.
     """
-    torch.serialization.add_safe_globals(_list_safe_globals())
-    CheckpointLoader.register_scheme('', load_from_local, force=True)
-    # `https://`, `torchvision://`, `open-mmlab://` and `mmcls://` end here,
-    # and this function's default is `weights_only=False`.
-    mmengine_checkpoint.load_url = partial(
-        mmengine_checkpoint.load_url, weights_only=True
-    )
-    # onedl-mmengine's other loaders allow all of `getattr` and then fall back
-    # to `weights_only=False`.
-    if hasattr(mmengine_checkpoint, '_safe_torch_load'):
-        mmengine_checkpoint._safe_torch_load = _load
+    model_dir = model_dir or osp.join(torch.hub.get_dir(), 'checkpoints')
+    file_name = file_name or osp.basename(urlparse(url).path)
+    path = osp.join(model_dir, file_name)
+    if not osp.exists(path):
+        os.makedirs(model_dir, exist_ok=True)
+        found = torch.hub.HASH_REGEX.search(file_name) if check_hash else None
+        prefix = found.group(1) if found else None
+        torch.hub.download_url_to_file(url, path, prefix, progress)
+    return load(path, map_location, f'{url} ({path})')

@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from mmactive.utils.checkpoint import load
+
 from .conftest import DETECTOR, SEGMENTOR
 from .test_train import read_log
 
@@ -494,7 +496,7 @@ def test_checkpoint_of_other_classes(place, fail, run_tool):
     run_tool('train.py', 'seg.py', '--no-validate', *AREAS)
     path = 'work_dirs/seg/iter_2.pth'
     run_tool('test.py', 'seg.py', path, *AREAS)
-    checkpoint = torch.load(path, weights_only=True)
+    checkpoint = load(path)
     key = 'decode_head.conv_seg.weight'
     weight = checkpoint['state_dict'][key]
     checkpoint['state_dict'][key] = weight.repeat(4, 1, 1, 1)

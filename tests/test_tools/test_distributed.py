@@ -6,6 +6,8 @@ import sys
 import pytest
 import torch
 
+from mmactive.utils.checkpoint import load
+
 from .conftest import ROOT, TOOLS
 
 
@@ -34,11 +36,11 @@ def test_two_processes_equal_one(workspace, run_tool, start_process, tools):
     )
     assert 'Distributed training: True' in output
     assert 'GPU number: 2' in output
-    one = torch.load('one/epoch_3.pth', weights_only=True)
-    two = torch.load('two/epoch_3.pth', weights_only=True)
+    one = load('one/epoch_3.pth')
+    two = load('two/epoch_3.pth')
     last = [c['message_hub']['runtime_info']['iter'] for c in (one, two)]
     assert last == [5, 5]
-    start = torch.load('one/epoch_1.pth', weights_only=True)['state_dict']
+    start = load('one/epoch_1.pth')['state_dict']
     for name, weight in one['state_dict'].items():
         torch.testing.assert_close(two['state_dict'][name], weight)
         if name.endswith('weight'):

@@ -19,6 +19,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from PIL import Image
 
 from mmactive.models import ActiveMLP
+from mmactive.utils.checkpoint import load
 
 from .conftest import ROOT
 
@@ -229,7 +230,7 @@ def check_results(work_dirs):
         (path,) = (work_dirs / name).glob('*.py')
         cfgs[name] = Config.fromfile(path)
         last = (work_dirs / name / 'last_checkpoint').read_text()
-        weights[name] = torch.load(last, weights_only=True)['state_dict']
+        weights[name] = load(last)['state_dict']
         assert all(0 < loss < 20 for loss in losses(work_dirs / name))
 
     assert cfgs['higher_lr'].optim_wrapper.optimizer.lr == 2e-4
@@ -247,7 +248,7 @@ def check_results(work_dirs):
         ('flowers', 'xtiny'),
     ):
         path = f'checkpoints/activemlp-{arch}_in1k.pth'
-        start = torch.load(path, weights_only=True)['state_dict']
+        start = load(path)['state_dict']
         start = start['backbone.downsample_layers.0.weight']
         torch.testing.assert_close(stem(name), start, atol=1e-4, rtol=0)
     assert stem('own_variant').shape[0] == 48

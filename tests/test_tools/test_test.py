@@ -10,6 +10,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from mmactive.utils.checkpoint import load
+
 from .conftest import CONFIGS, TOOLS
 
 CHECKPOINTS = dict(
@@ -93,7 +95,7 @@ def test_classifier_tta_averages_flips_of_the_averaged_weights(
     cfg = Config.fromfile('averaged.py')
     cfg.model.data_preprocessor = cfg.data_preprocessor
     model = MODELS.build(cfg.model).eval()
-    checkpoint = torch.load(path, weights_only=True)
+    checkpoint = load(path)
     averaged, trained = checkpoint['state_dict'], checkpoint['ema_state_dict']
     name = 'backbone.downsample_layers.0.weight'
     assert not torch.allclose(averaged[name], trained[f'module.{name}'])

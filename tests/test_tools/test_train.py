@@ -7,6 +7,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmactive.utils.checkpoint import load
+
 from .conftest import CONFIGS, TOOLS
 
 
@@ -17,7 +19,7 @@ def read_log(work_dir):
 
 
 def load_weights(path):
-    return torch.load(path, weights_only=True)['state_dict']
+    return load(path)['state_dict']
 
 
 @pytest.mark.parametrize('task', CONFIGS)
@@ -127,8 +129,8 @@ def test_resumes_after_a_kill(workspace, run_tool, start_process):
     assert [line['epoch'] for line in resumed] == [3, 3, 4, 4]
 
     run_tool('train.py', 'long.py', '--work-dir', 'alive')
-    killed = torch.load('killed/epoch_4.pth', weights_only=True)
-    alive = torch.load('alive/epoch_4.pth', weights_only=True)
+    killed = load('killed/epoch_4.pth')
+    alive = load('alive/epoch_4.pth')
     for key in ('state_dict', 'ema_state_dict'):
         for name, weight in alive[key].items():
             torch.testing.assert_close(killed[key][name], weight)

@@ -22,7 +22,7 @@ from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 from torch import nn
 
 import mmactive  # noqa: F401
-from mmactive.utils.checkpoint import load_from_local
+from mmactive.utils.checkpoint import load, load_from_local
 
 
 class Line(BaseModel):
@@ -92,9 +92,9 @@ def trained(tmp_path_factory):
     return runner, os.path.join(runner.work_dir, 'epoch_1.pth')
 
 
-def test_torch_loads_checkpoint(trained):
+def test_load(trained):
     runner, path = trained
-    checkpoint = torch.load(path, weights_only=True)
+    checkpoint = load(path)
     assert set(checkpoint['state_dict']) == set(runner.model.state_dict())
     assert 'ema_state_dict' in checkpoint
     buffer = checkpoint['message_hub']['log_scalars']['train/loss']
@@ -161,7 +161,7 @@ def test_checkpoint_of_other_numpy(trained, tmp_path):
     if np.lib.NumpyVersion(np.__version__) < '2.0.0':
         here, there = there, here
     rename_in_pickle(path, renamed, here, there)
-    checkpoint = torch.load(renamed, weights_only=True)
+    checkpoint = load(renamed)
     buffer = checkpoint['message_hub']['log_scalars']['train/loss']
     assert len(buffer.data[0]) == 2
 
@@ -223,13 +223,6 @@ def test_attack_works_without_protection(tmp_path):
     torch.save(make_attacks(victim)['system'], path)
     torch.load(path, weights_only=False)
     assert victim.exists()
-
-
-def test_torch_refuses_attack(attack):
-    path, victim = attack
-    with pytest.raises(pickle.UnpicklingError):
-        torch.load(path, weights_only=True)
-    assert not victim.exists()
 
 
 def test_mmengine_refuses_attack(attack):
@@ -308,35 +301,18 @@ def test_broken_file_is_named(tmp_path, size):
         load_from_local(str(path), 'cpu')
 
 
-class Dtype:
-    """Pickles as a dtype of numbers that claims to hold objects."""
-
-    def __reduce__(self):
-        owns_references = 1
-        state = 3, '<', None, None, None, -1, -1, owns_references
-        return np.dtype, ('f8', False, True), state
-
-
-def test_dtype_cannot_become_one_of_objects(tmp_path):
-    torch.save(Dtype(), tmp_path / 'dtype.pth')
-    assert torch.load(tmp_path / 'dtype.pth', weights_only=False).hasobject
-    dtype = torch.load(tmp_path / 'dtype.pth', weights_only=True)
-    assert dtype is np.dtype('f8')
-    assert not dtype.hasobject
-
-
-@pytest.mark.parametrize('code', ['O', 'U5', 'V8', 'M8[s]', 'f8,f8'])
+@pytest.mark.parametrize('code', ['O', 'U5', 'V8', 'M8[s]', 'f8,f8', 'g'])
 def test_only_numbers(tmp_path, code):
     torch.save(np.zeros(2, code), tmp_path / 'array.pth')
     with pytest.raises(pickle.UnpicklingError):
-        torch.load(tmp_path / 'array.pth', weights_only=True)
+        load(tmp_path / 'array.pth')
 
 
-@pytest.mark.parametrize('code', '?bhilqBHILQefdgFDG')
+@pytest.mark.parametrize('code', '?bhilqBHILQefdFD')
 def test_arrays_and_numbers(tmp_path, code):
     array = np.arange(6).reshape(2, 3).astype(code)
     torch.save([array, array[1, 2]], tmp_path / 'array.pth')
-    loaded, number = torch.load(tmp_path / 'array.pth', weights_only=True)
+    loaded, number = load(tmp_path / 'array.pth')
     assert loaded.dtype == number.dtype == array.dtype
     np.testing.assert_array_equal(loaded, array)
     assert number == array[1, 2]
@@ -347,7 +323,7 @@ def test_statistics_methods(name):
     stream = io.BytesIO()
     torch.save(Call(getattr, HistoryBuffer, name), stream)
     stream.seek(0)
-    method = torch.load(stream, weights_only=True)
+    method = load(stream)
     assert method is getattr(HistoryBuffer, name)
 
 
@@ -384,4 +360,4 @@ def test_states_of_all_schedulers(name):
     stream = io.BytesIO()
     torch.save(state, stream)
     stream.seek(0)
-    assert torch.load(stream, weights_only=True) == state
+    assert load(stream) == state

@@ -145,8 +145,6 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Runs the command."""
     args = parse_args()
-    # Training scripts save their arguments too. It is but a bag of values.
-    torch.serialization.add_safe_globals([argparse.Namespace])
     checkpoint = load_from_local(args.src, map_location='cpu')
     try:
         weights, key = unwrap(checkpoint, args.key)
