@@ -10,6 +10,7 @@ and :func:`make_images`. ActiveMLP's are in ``reference_activemlp.py``.
 import gzip
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +48,16 @@ def make_weights(name):
         key: (
             torch.tensor(0)
             if key.endswith('num_batches_tracked')
-            else make_weight(key, shape)
+            else make_weight(_resolve_alias(key), shape)
         )
         for key, shape in LAYOUTS[name].items()
         if not key.endswith('.offset')
     }
+
+
+def _resolve_alias(key):
+    """In P2T's first release every block holds its stage's convolutions."""
+    return re.sub(r'block(\d)\.\d+\.attn\.d_convs\.(.*)', r'd_convs\1.\2', key)
 
 
 def make_zeros(name):
