@@ -210,8 +210,9 @@ setup(
     packages=find_packages(include=['mmactive', 'mmactive.*']),
     install_requires=read_requirements('runtime.txt'),
     extras_require={
-        name: read_requirements(f'{name}.txt')
-        for name in ('mminstall', 'optional', 'tests')
+        'all': read_requirements('mminstall.txt')
+        + read_requirements('optional.txt'),
+        'tests': read_requirements('tests.txt'),
     },
     ext_modules=ext_modules,
     cmdclass=cmdclass,
