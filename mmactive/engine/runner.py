@@ -4,6 +4,7 @@
 from typing import Optional, Union
 
 from mmengine.dataset import BaseDataset
+from mmengine.evaluator import Evaluator
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
 from torch.utils.data import DataLoader
@@ -11,19 +12,14 @@ from torch.utils.data import DataLoader
 from .checks.checkpoint import check_heads
 from .checks.data import (
     CheckedPipeline,
-    check_categories,
-    explain,
-    find_loading_dataset,
-    get_source,
+    check_dataset,
+    check_evaluator,
+    check_same_classes,
+    checked_loading,
+    compare_classes,
     iter_leaves,
 )
 from .checks.heads import check_batch_augments, check_num_classes
-
-# What comes up when the content of an annotation file is not as expected
-CONTENT_ERRORS = (
-    *(AssertionError, AttributeError, IndexError),
-    *(KeyError, TypeError, ValueError),
-)
 
 
 class Runner(MMEngineRunner):
@@ -53,25 +49,18 @@ class Runner(MMEngineRunner):
             DataLoader: The dataloader.
 
         Raises:
-            ValueError: If the dataset has no images, its annotation file
-                cannot be read or does not have its classes. The error names
-                the file or folder.
+            ValueError: If the dataset has no images or none with labels, or if
+                there is something wrong with its annotation file. The error
+                names the file or folder.
+            FileNotFoundError: If an image has no label map.
         """
-        try:
+        with checked_loading() as files:
             loader = MMEngineRunner.build_dataloader(
                 dataloader, seed, diff_rank_seed
             )
-        except CONTENT_ERRORS as error:
-            dataset = find_loading_dataset(error)
-            if dataset is None:
-                raise
-            check_categories(dataset)
-            raise ValueError(
-                f'{get_source(dataset)}: {explain(error, dataset)}'
-            ) from error
         for dataset in iter_leaves(loader.dataset):
             if isinstance(dataset, BaseDataset):
-                check_categories(dataset)
+                check_dataset(dataset, files)
                 dataset.pipeline = CheckedPipeline(dataset)
         return loader
 
@@ -91,11 +80,15 @@ class Runner(MMEngineRunner):
 
         Raises:
             ValueError: In a test, if a head has another shape than in the
-                checkpoint. The error names both.
+                checkpoint, or a label stands for another class than it was
+                trained for. The error names both.
         """
         checkpoint = super().load_checkpoint(filename, *args, **kwargs)
         if not isinstance(self._train_loop, BaseLoop):
             check_heads(self.model, checkpoint, filename)
+            meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+            for dataset in iter_leaves(self.test_dataloader.dataset):
+                compare_classes(dataset, meta.get('classes') or (), filename)
         return checkpoint
 
     def build_train_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
@@ -111,24 +104,43 @@ class Runner(MMEngineRunner):
         check_batch_augments(self.model)
         return loop
 
+    def build_evaluator(
+        self, evaluator: Union[dict, list, Evaluator]
+    ) -> Evaluator:
+        """Builds an evaluator, and checks the annotation files it reads.
+
+        Raises:
+            ValueError: If there is something wrong with an annotation file.
+                The error names it.
+        """
+        with checked_loading():
+            return super().build_evaluator(evaluator)
+
     def build_val_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
-        """Builds the loop of validation, and checks the number of classes.
+        """Builds the loop of validation, and checks classes and metrics.
 
         Raises:
             ValueError: If a head has another number of classes than the
-                dataset. The error names both.
+                dataset, if labels stand for other classes than in training,
+                or if metrics cannot be calculated. The error names both.
         """
         loop = super().build_val_loop(loop)
-        check_num_classes(self.model, loop.dataloader.dataset)
+        dataset = loop.dataloader.dataset
+        if isinstance(self._train_loop, BaseLoop):
+            check_same_classes(dataset, self._train_loop.dataloader.dataset)
+        check_num_classes(self.model, dataset)
+        check_evaluator(loop.evaluator, dataset)
         return loop
 
     def build_test_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
-        """Builds the loop of testing, and checks the number of classes.
+        """Builds the loop of testing, and checks classes and metrics.
 
         Raises:
             ValueError: If a head has another number of classes than the
-                dataset. The error names both.
+                dataset, or if metrics cannot be calculated. The error names
+                both.
         """
         loop = super().build_test_loop(loop)
         check_num_classes(self.model, loop.dataloader.dataset)
+        check_evaluator(loop.evaluator, loop.dataloader.dataset)
         return loop

@@ -4,23 +4,16 @@
 That the errors reach the user is tested in ``tests/test_tools``.
 """
 
-import json
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-import torch
-from mmdet.datasets import CocoDataset, CocoPanopticDataset
-from mmengine.dataset import BaseDataset
+from mmdet.datasets import CocoPanopticDataset
 from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from mmpretrain.models import ImageClassifier
 from mmseg.models.decode_heads import STDCHead
-from PIL import Image
 from torch import nn
 
-from mmactive.engine import Runner
-from mmactive.engine.checks.data import CheckedPipeline, check_categories
 from mmactive.engine.checks.heads import (
     check_batch_augments,
     check_num_classes,
@@ -115,152 +108,3 @@ def test_mixed_labels_have_the_classes_of_the_head():
     message = r'data_preprocessor\.num_classes is 1000, .*num_classes is 3'
     with pytest.raises(ValueError, match=message):
         check_batch_augments(build(1000, mixup))
-
-
-@pytest.fixture
-def fruit(tmp_path):
-    """Makes mmdet's dataset of two boxes in a file of given categories."""
-
-    def make(names, classes):
-        boxes = [
-            dict(
-                id=i,
-                image_id=1,
-                category_id=10 + i,
-                bbox=[0, 0, 8, 8],
-                area=64,
-            )
-            for i in range(len(names))
-        ]
-        content = dict(
-            images=[dict(id=1, file_name='1.png', width=64, height=64)],
-            annotations=boxes,
-            categories=[
-                dict(id=10 + i, name=name) for i, name in enumerate(names)
-            ],
-        )
-        path = tmp_path / 'fruit.json'
-        path.write_text(json.dumps(content))
-        metainfo = {} if classes is None else dict(classes=classes)
-        return CocoDataset(
-            ann_file=str(path),
-            data_prefix=dict(img=''),
-            metainfo=metainfo,
-            pipeline=[],
-        )
-
-    return make
-
-
-def test_categories_are_the_classes(fruit):
-    check_categories(fruit(['pear', 'fig'], ('pear', 'fig')))
-    # Other categories of the file are ignored.
-    check_categories(fruit(['kiwi', 'pear', 'fig'], ['pear', 'fig']))
-    names = CocoDataset.METAINFO['classes']
-    check_categories(fruit(names, None))
-
-
-def test_missing_category(fruit):
-    dataset = fruit(['aple', 'pear', 'fig'], ('apple', 'pear', 'fig'))
-    # What mmdet makes of it: pears have the label of apples.
-    labels = [box['bbox_label'] for box in dataset[0]['instances']]
-    assert labels == [0, 1]
-    message = r"fruit\.json: it has 2 categories for 3 classes.*named 'apple'$"
-    with pytest.raises(ValueError, match=message):
-        check_categories(dataset)
-    # The classes of COCO, where somebody forgot to give their own
-    with pytest.raises(ValueError, match=r"for 80 classes.*'bicycle', 'car'"):
-        check_categories(fruit(['cat', 'person'], None))
-
-
-def test_order_of_categories(fruit):
-    dataset = fruit(['fig', 'pear'], ('pear', 'fig'))
-    # What mmdet makes of it: figs have the label of pears.
-    labels = [box['bbox_label'] for box in dataset[0]['instances']]
-    assert labels == [0, 1]
-    message = "order.*'fig', 'pear', but .*classes='pear', 'fig'"
-    with pytest.raises(ValueError, match=message):
-        check_categories(dataset)
-
-
-class Broken:
-    def __call__(self, data):
-        raise IndexError('out of range')
-
-
-def make_dataset(transform, img_path=('1.png', '2.png')):
-    record = dict(img_path=img_path)
-
-    class Video(BaseDataset):
-        def load_data_list(self):
-            return [record]
-
-    dataset = Video(pipeline=[transform], serialize_data=False)
-    dataset.pipeline = CheckedPipeline(dataset)
-    return dataset
-
-
-def test_all_frames_of_a_video_are_named():
-    message = r'^1\.png, 2\.png: IndexError: out of range$'
-    with pytest.raises(RuntimeError, match=message):
-        make_dataset(Broken())[0]
-
-
-@pytest.mark.parametrize('name', ['photo.jpg', 'photo.JPEG', 'photo.png'])
-def test_images_that_are_cut_off(name, tmp_path):
-    """OpenCV 4 makes grey pixels of what is missing."""
-    path = tmp_path / name
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    Image.fromarray(pixels).save(path)
-    complete = path.read_bytes()
-    dataset = make_dataset(dict, str(path))
-    for content in (complete, complete + b'more'):
-        path.write_bytes(content)
-        assert dataset[0]['img_path'] == str(path)
-    for size in (0, 1, 500, len(complete) - 500):
-        path.write_bytes(complete[:size])
-        with pytest.raises((OSError, RuntimeError), match=name):
-            dataset[0]
-
-
-def test_samples_without_labels_pass():
-    dataset = make_dataset(lambda data: dict(data_samples={}))
-    dataset.pipeline.num_classes = 2
-    dataset.pipeline.ignore_index = 255
-    assert dataset[0] == dict(data_samples={})
-
-
-def test_labels_of_images_to_be_mixed():
-    labels = torch.tensor([[0, 1], [255, 2]])
-    dataset = make_dataset(lambda data: dict(gt_seg_map=labels.numpy()))
-    dataset.pipeline.ignore_index = 255
-    dataset.pipeline.num_classes = 3
-    assert dataset[0] is not None
-    dataset.pipeline.num_classes = 2
-    with pytest.raises(ValueError, match=r'2\.png: .* 0 to 1, .* is 2$'):
-        dataset[0]
-
-
-@pytest.mark.parametrize('part', ['dataset', 'transform', 'sampler'])
-def test_typos_are_not_blamed_on_the_data(part, fruit):
-    init_default_scope('mmdet')
-    path = fruit(['fig'], ('fig',)).ann_file
-    dataset = dict(
-        type='CocoDataset',
-        ann_file=path,
-        data_prefix=dict(img=''),
-        metainfo=dict(classes=('fig',)),
-        pipeline=[dict(type='LoadImageFromFile')],
-    )
-    sampler = dict(type='DefaultSampler', shuffle=False)
-    loader = dict(
-        dataset=dataset, sampler=sampler, batch_size=1, num_workers=0
-    )
-    assert len(Runner.build_dataloader(loader)) == 1
-    places = dict(
-        dataset=dataset, transform=dataset['pipeline'][0], sampler=sampler
-    )
-    places[part]['type'] = 'Typo'
-    with pytest.raises(KeyError, match='Typo is not in the .* registry') as e:
-        Runner.build_dataloader(loader)
-    assert path not in str(e.value)

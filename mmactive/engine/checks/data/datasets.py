@@ -1,0 +1,231 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+"""Checks of a dataset as a whole, once it has been built."""
+
+import logging
+import os.path as osp
+from typing import Dict, Iterator, List
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.evaluator import Evaluator
+from mmengine.logging import print_log
+from torch.utils.data import Dataset
+
+from .classes import (
+    check_categories,
+    compare_categories,
+    compare_classes,
+    get_source,
+)
+from .coco import CocoFile
+from .folders import check_folders, check_labels
+from .label_maps import check_label_maps
+
+
+def iter_leaves(dataset: Dataset) -> Iterator[Dataset]:
+    """Yields the datasets that load images, without the wrappers of them."""
+    if hasattr(dataset, 'dataset'):
+        yield from iter_leaves(dataset.dataset)
+    elif hasattr(dataset, 'datasets'):
+        for child in dataset.datasets:
+            yield from iter_leaves(child)
+    else:
+        yield dataset
+
+
+def check_dataset(dataset: BaseDataset, files: Dict[str, CocoFile]) -> None:
+    """Checks a dataset, and says what it skips.
+
+    Args:
+        dataset (BaseDataset): The dataset.
+        files (dict[str, CocoFile]): The annotation files that have been read
+            meanwhile.
+
+    Raises:
+        ValueError: If what a label stands for is not clear, if masks are
+            broken, or if nothing of the dataset can be learned. The error
+            names the file.
+        FileNotFoundError: If an image has no label map.
+    """
+    file = files.get(dataset.ann_file)
+    if file is not None and hasattr(dataset, 'cat_ids'):
+        check_categories(dataset, file)
+        check_annotations(dataset, file)
+    if not dataset.serialize_data:
+        check_labels(dataset, dataset.data_list)
+    check_folders(dataset)
+    check_label_maps(dataset)
+
+
+def check_same_classes(dataset: Dataset, learned: Dataset) -> None:
+    """Checks that a dataset has the classes of that of training.
+
+    Args:
+        dataset (Dataset): The dataset to validate on.
+        learned (Dataset): The dataset of training.
+
+    Raises:
+        ValueError: If a label stands for another class. The error names both.
+    """
+    for other in iter_leaves(learned):
+        classes = getattr(other, 'metainfo', {}).get('classes')
+        if classes is None:
+            continue
+        folders = getattr(other, 'folder_to_idx', None)
+        for leaf in iter_leaves(dataset):
+            if isinstance(leaf, BaseDataset):
+                compare_classes(
+                    leaf,
+                    classes,
+                    get_source(other),
+                    folders is not None and list(folders) == list(classes),
+                )
+        return
+
+
+def check_annotations(dataset: BaseDataset, file: CocoFile) -> None:
+    """Checks what a dataset of boxes makes of its annotation file."""
+    chosen = file.select(dataset.cat_ids)
+    kept = chosen.copy()
+    counts = {'of other categories': int((~chosen).sum())}
+    for reason, skipped in file.find_skipped().items():
+        counts[reason] = int((skipped & chosen).sum())
+        kept &= ~skipped
+    counts['crowds'] = int((file.crowds & kept).sum())
+    if loads_masks(dataset):
+        file.check_masks(kept)
+    if file.repeated_files:
+        print_log(
+            f'{file.path}: {file.repeated_files} images have the file_name '
+            'of another one',
+            logger='current',
+            level=logging.WARNING,
+        )
+    skipped = list_counts(counts)
+    if dataset.test_mode:
+        return
+    if chosen.any() and not (kept & ~file.crowds).any():
+        raise ValueError(
+            f'{file.path}: none of its {len(chosen)} annotations can be '
+            f'learned: {skipped}'
+        )
+    images = list_counts(count_skipped_images(dataset, file, chosen))
+    if skipped or images:
+        print_log(
+            f'{file.path}: by design, training skips '
+            + ' and '.join(
+                f'{text} (of {count} {kind})'
+                for text, count, kind in (
+                    (skipped, len(chosen), 'annotations'),
+                    (images, len(file.image_ids), 'images'),
+                )
+                if text
+            ),
+            logger='current',
+        )
+
+
+def count_skipped_images(
+    dataset: BaseDataset, file: CocoFile, chosen: np.ndarray
+) -> Dict[str, int]:
+    """Counts the images that mmdet leaves out, by reason."""
+    filters = dataset.filter_cfg or {}
+    empty = np.ones(len(file.image_ids), dtype=bool)
+    empty[file.image_rows[chosen]] = False
+    if not filters.get('filter_empty_gt', False):
+        empty[:] = False
+    min_size = filters.get('min_size', 0)
+    small = (file.sizes < min_size).any(1) & ~empty
+    return {
+        'without objects': int(empty.sum()),
+        f'smaller than {min_size} pixels': int(small.sum()),
+    }
+
+
+def list_counts(counts: Dict[str, int]) -> str:
+    """Lists what there is of each kind."""
+    return ', '.join(f'{n} {kind}' for kind, n in counts.items() if n)
+
+
+def loads_masks(dataset: BaseDataset) -> bool:
+    """Whether a dataset's pipeline loads the masks of objects."""
+    transforms = dataset.pipeline.transforms
+    return any(getattr(step, 'with_mask', False) for step in transforms)
+
+
+def check_evaluator(evaluator: Evaluator, dataset: Dataset) -> None:
+    """Checks the annotation files that metrics have read.
+
+    pycocotools fails on some only when all images have been processed.
+
+    Args:
+        evaluator (Evaluator): The evaluator.
+        dataset (Dataset): What it evaluates on.
+
+    Raises:
+        ValueError: If the metric could not be calculated, or would be wrong.
+            The error names the file.
+    """
+    for metric in evaluator.metrics:
+        coco = getattr(metric, '_coco_api', None)
+        file = getattr(coco, 'checked_file', None)
+        if file is None or getattr(metric, 'format_only', False):
+            continue
+        for leaf in iter_leaves(dataset):
+            check_ground_truth(file, leaf, getattr(metric, 'metrics', []))
+
+
+def check_ground_truth(
+    file: CocoFile, dataset: BaseDataset, metrics: List[str]
+) -> None:
+    """Checks that a file can be evaluated against."""
+    classes = dataset.metainfo.get('classes')
+    if classes is None:
+        return
+    names = set(classes)
+    cat_ids = [
+        cat_id
+        for cat_id, name in zip(file.category_ids, file.category_names)
+        if name in names
+    ]
+    compare_categories(list(classes), cat_ids, file)
+    chosen = file.select(cat_ids)
+    if not (chosen & ~file.crowds & ~file.ignored).any():
+        raise ValueError(
+            f'{file.path}: it has no object of the classes to be evaluated '
+            f'against, among {len(file.ids)} annotations'
+        )
+    if file.crowd_is_missing is not None:
+        row = file.crowd_is_missing
+        raise ValueError(
+            f'{file.path}: annotation {file.ids[row]!r}: iscrowd is missing, '
+            'which pycocotools needs; expected 0 or 1'
+        )
+    if not all(isinstance(value, (int, float)) for value in file.ids):
+        wrong = next(i for i in file.ids if not isinstance(i, (int, float)))
+        if not wrong.isdigit():
+            raise ValueError(
+                f'{file.path}: annotation {wrong!r}: id is no number, which '
+                'pycocotools needs to evaluate'
+            )
+    if 0 in file.ids:
+        print_log(
+            f'{file.path}: annotation 0: pycocotools takes what is matched to '
+            'an annotation of id 0 for not matched; number them from 1 on',
+            logger='current',
+            level=logging.WARNING,
+        )
+    if 'segm' in metrics:
+        file.check_masks(chosen)
+    if not osp.exists(dataset.ann_file) or osp.samefile(
+        dataset.ann_file, file.path
+    ):
+        return
+    known = set(file.image_ids)
+    for i in range(len(dataset)):
+        image_id = dataset.get_data_info(i).get('img_id')
+        if image_id not in known:
+            raise ValueError(
+                f'{file.path}: the metric has no image of id {image_id!r}, '
+                f'but {dataset.ann_file} has'
+            )
