@@ -12,11 +12,12 @@ MMCV ?= lite
 # Makes `python` in the scripts below that of .venv.
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup quickstart test lint wheel clean
+.PHONY: help setup quickstart test lint docs wheel clean
 help:
 	@echo 'make quickstart  train and test on real images, in minutes'
 	@echo 'make test        run the test suite'
 	@echo 'make lint        check the style'
+	@echo 'make docs        write the documentation into docs/_build'
 	@echo 'make wheel       write the package for others into dist/'
 	@echo 'make setup       only install everything into .venv'
 	@echo 'make clean       remove .venv and what was built'
@@ -35,6 +36,10 @@ test: setup
 lint: setup
 	$(IN_VENV) ruff check .
 	$(IN_VENV) ruff format --check .
+
+docs: setup
+	$(IN_VENV) python -m sphinx -W --keep-going -q docs/en docs/_build
+	@echo 'Open docs/_build/index.html'
 
 # Of the libraries that the extension needs, PyTorch brings its own. With
 # FORCE_CUDA=1 the wheel has the CUDA kernels.

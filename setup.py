@@ -210,9 +210,8 @@ setup(
     packages=find_packages(include=['mmactive', 'mmactive.*']),
     install_requires=read_requirements('runtime.txt'),
     extras_require={
-        'all': read_requirements('mminstall.txt')
-        + read_requirements('optional.txt'),
-        'tests': read_requirements('tests.txt'),
+        name: read_requirements(f'{name}.txt')
+        for name in ('mminstall', 'optional', 'tests', 'docs')
     },
     ext_modules=ext_modules,
     cmdclass=cmdclass,

@@ -238,7 +238,8 @@ def install_dependencies(torch, mmset, mmcv):
         wanted.append(distributions[mmcv])
 
     step(f'Installing PyTorch {torch} and the other packages')
-    names = ('build.txt', 'runtime.txt', 'optional.txt', 'tests.txt')
+    names = ('build', 'runtime', 'optional', 'tests', 'docs')
+    names = [f'{name}.txt' for name in names]
     options = [part for name in names for part in ('-r', REQUIREMENTS / name)]
     pip('install', *wanted, *options, '-c', REQUIREMENTS / 'constraints.txt')
     if ask('import cv2') is None:
