@@ -1,6 +1,7 @@
 # Scenes of digits, written by tools/dataset_converters/digit_scenes.py, and
 # the classifier that activemlp-xtiny_digits.py trains.
 _base_ = '../ade20k/fpn_activemlp-xtiny_8xb4-40k_ade20k-512x512.py'
+custom_imports = dict(imports=['mmactive', 'mmactive.models.losses'])
 
 pretrained = 'work_dirs/activemlp-xtiny_digits/epoch_10.pth'
 # Processes that share one CPU have no use for SyncBN.
@@ -22,7 +23,9 @@ model = dict(
         norm_cfg=norm_cfg,
         # Nine pixels in ten are background, and drown what tells digits
         # apart.
-        loss_decode=dict(class_weight=[0.4] + [1.0] * 10),
+        loss_decode=dict(
+            type='mmactive.CrossEntropyLoss', class_weight=[0.4] + [1.0] * 10
+        ),
     ),
 )
 
