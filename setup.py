@@ -144,7 +144,6 @@ def make_extension():
     if with_cuda:
         extension = cpp_extension.CUDAExtension
         sources += CSRC.glob('cuda/*.cu')
-        include_dirs += library_headers()
         define_macros.append(('USE_CUDA', None))
         compile_args['nvcc'] = ['-std=c++17', '-O3']
         libraries.append('torch_cuda')
@@ -164,20 +163,6 @@ def make_extension():
         no_python_abi_suffix=True
     )
     return ext_module, command
-
-
-def library_headers():
-    """Returns the folders of CUDA's library headers that nvcc lacks.
-
-    PyTorch's headers include ``cusparse.h`` and others. A toolkit that holds
-    the compiler only goes without them, but they come with the libraries that
-    PyTorch's wheels depend on.
-    """
-    home = cpp_extension.CUDA_HOME
-    if home is None or Path(home, 'include', 'cusparse.h').exists():
-        return []
-    site_packages = Path(torch.__file__).parents[1]
-    return sorted(map(str, site_packages.glob('nvidia/*/include')))
 
 
 version = read_version()

@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import torch
 from torch.utils import cpp_extension
 
 NVCC = shutil.which('nvcc') or shutil.which(
@@ -47,15 +46,16 @@ def build(request, tmp_path_factory):
     if code not in listed.stdout.split():
         pytest.skip(f'nvcc does not know {code}')
     target = tmp_path_factory.mktemp(code) / 'axial_deform_gather.o'
-    # As in setup.py: a bare compiler lacks headers that PyTorch's wheels have.
-    libraries = Path(torch.__file__).parents[1].glob('nvidia/*/include')
-    folders = [*cpp_extension.include_paths(), *libraries]
     process = subprocess.run(
         [
             *(NVCC, '-c', SOURCE, '-o', target, '-O3', '-std=c++17'),
             *('-DTORCH_TARGET_VERSION=0x020a000000000000', '-DUSE_CUDA'),
             *cpp_extension.COMMON_NVCC_FLAGS,
-            *(flag for folder in folders for flag in ('-isystem', folder)),
+            *(
+                flag
+                for folder in cpp_extension.include_paths()
+                for flag in ('-isystem', folder)
+            ),
             *('-gencode', f'arch=compute_{request.param},code={code}'),
             *('-Xptxas', '-v'),
         ],
