@@ -241,7 +241,10 @@ def install_dependencies(torch, mmset, mmcv):
     names = ('build', 'runtime', 'optional', 'tests', 'docs')
     names = [f'{name}.txt' for name in names]
     options = [part for name in names for part in ('-r', REQUIREMENTS / name)]
-    pip('install', *wanted, *options, '-c', REQUIREMENTS / 'constraints.txt')
+    options += ['-c', REQUIREMENTS / 'constraints.txt']
+    # Python compiles to bytecode what it imports. pip would take most of a
+    # minute to compile everything.
+    pip('install', '--no-compile', *wanted, *options)
     if ask('import cv2') is None:
         step('Installing OpenCV without windows: this machine has no libGL')
         pip('uninstall', '--yes', 'opencv-python', 'opencv-python-headless')
