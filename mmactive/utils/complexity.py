@@ -2,13 +2,16 @@
 """Counts parameters and multiply-adds of the models of all three libraries."""
 
 import copy
-from typing import NamedTuple, Sequence
+from contextlib import contextmanager
+from typing import Iterator, NamedTuple, Sequence
 
 import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 # How many regions of an image the box and the mask heads of a two-stage
@@ -24,10 +27,61 @@ class Complexity(NamedTuple):
     Attributes:
         params (int): Number of parameters, those of auxiliary heads included.
         macs (int): Multiply-adds of a forward pass of one image.
+        attention_macs (int): Those of them in products of two activations, as
+            in attention, which some counters leave out.
+        other_ops (int): Operations of norms and resizing, which some counters
+            add; see :class:`OtherOperations`.
     """
 
     params: int
     macs: int
+    attention_macs: int
+    other_ops: int
+
+
+class OtherOperations(TorchDispatchMode):
+    """Counts operations beside multiply-adds, as fvcore does.
+
+    fvcore takes 5 operations for each element of a layer or group norm, 2 of a
+    batch norm, 4 of a bilinearly resized map and 1 of a map that is resized by
+    its nearest neighbours. Its count of pooling is negligible.
+
+    Attributes:
+        count (int): Number of operations.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Runs an operator of PyTorch and counts it."""
+        out = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        if name in ('native_layer_norm', 'native_group_norm'):
+            self.count += 5 * out[0].numel()
+        elif 'batch_norm' in name:
+            self.count += 2 * out[0].numel()
+        elif name == 'upsample_bilinear2d':
+            self.count += 4 * out.numel()
+        elif name == 'upsample_nearest2d':
+            self.count += out.numel()
+        return out
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Makes attention run as the matrix products that it is made of.
+
+    Its fused kernels would not be counted.
+    """
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def build_model(cfg: Config, device: str = 'meta') -> nn.Module:
@@ -52,9 +106,9 @@ def count_complexity(
     """Counts parameters and multiply-adds.
 
     Multiply-adds are those of convolutions, linear layers and other matrix
-    products, up to the outputs of the heads. Nothing else counts, in
-    particular no gather, norm, activation or pooling; this is the convention
-    of the paper's FLOPs.
+    products, those of attention included, up to the outputs of the heads.
+    Nothing else counts, in particular no gather, FFT, norm, activation or
+    pooling; this is the convention of the paper's FLOPs.
 
     Args:
         model (nn.Module): A classifier, detector or segmentor, or a backbone,
@@ -63,7 +117,7 @@ def count_complexity(
         in_channels (int): Channels of the image. Defaults to 3.
 
     Returns:
-        Complexity: Parameters and multiply-adds for one image.
+        Complexity: Parameters and operations for one image.
 
     Raises:
         NotImplementedError: If the model is a two-stage detector with RoI
@@ -71,18 +125,23 @@ def count_complexity(
     """
     device = next(model.parameters()).device
     image = torch.zeros(1, in_channels, *shape, device=device)
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    counter, others = FlopCounterMode(display=False), OtherOperations()
+    with torch.no_grad(), _plain_attention(), counter, others:
         if hasattr(model, 'roi_head'):
             _forward_two_stage(model, image)
         elif hasattr(model, 'bbox_head'):
             _forward_single_stage(model, image)
         else:
             model(image)
+    counts = counter.get_flop_counts().get('Global', {})
+    aten = torch.ops.aten
+    attention = sum(counts.get(op, 0) for op in (aten.bmm, aten.baddbmm))
     return Complexity(
         params=sum(parameter.numel() for parameter in model.parameters()),
         # The counter takes a multiply-add for two operations.
         macs=counter.get_total_flops() // 2,
+        attention_macs=attention // 2,
+        other_ops=others.count,
     )
 
 

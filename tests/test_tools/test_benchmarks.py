@@ -15,7 +15,7 @@ from mmactive.models import ActiveMLP
 from mmactive.ops import axial_deform_gather_reference
 from mmactive.ops.axial_deform_gather import _backward_reference
 
-from .conftest import TOOLS
+from .conftest import ROOT, TOOLS
 
 BENCHMARKS = TOOLS / 'benchmarks'
 LAYER = {'mmactive', 'torchvision', 'mmcv', 'linear'}
@@ -225,6 +225,35 @@ def test_models(tmp_path, start_process):
     scaling = [r for r in results if r['measure'] == 'scaling']
     assert {r['resolution'] for r in scaling} == {32, 64}
     assert 'Swin-T (torchvision)' in {r['variant'] for r in scaling}
+
+
+def test_models_of_configs(tmp_path, start_process):
+    """A classifier as a whole, of a segmentor the backbone."""
+    names = [
+        'imagenet/activemlp-xtiny_8xb128_in1k',
+        'ade20k/peers/fpn_cyclemlp-b1_8xb4-40k_ade20k-512x512',
+    ]
+    configs = [ROOT / f'configs/{name}.py' for name in names]
+    command = (sys.executable, BENCHMARKS / 'benchmark_models.py')
+    options = ('--batch-size', 1, '--resolution', 64, '--rounds', 1)
+    options += ('--out', tmp_path, '--configs')
+    start_process(*command, *options, *configs)
+    results = read_results(tmp_path, 'models_cpu')
+    stems = [config.stem for config in configs]
+    assert [(r['measure'], r['variant']) for r in results] == [
+        (mode, stem) for mode in ('inference', 'training') for stem in stems
+    ]
+    out = start_process(*command, *options, 'no.py', returncode=2)
+    assert "--configs: there is no file 'no.py'" in out
+    # Beside the accuracy that the paper reports
+    tool = TOOLS / 'analysis_tools' / 'plot_zoo.py'
+    path = tmp_path / 'models_cpu.json'
+    out = start_process(sys.executable, tool, '--speed', path)
+    speed = results[0]['images_per_second']
+    line = f'| {stems[0]} | 2.2 | 15.3 | 79.7 | {speed:.1f} |'
+    assert line in out
+    assert stems[1] not in out  # no classifier
+    assert path.with_suffix('.svg').is_file()
 
 
 def test_models_that_do_not_run_are_left_out(tmp_path, start_process):

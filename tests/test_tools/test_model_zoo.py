@@ -1,6 +1,9 @@
 # Copyright (c) mmactive contributors. All rights reserved.
+import csv
+import json
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import modelindex
@@ -17,68 +20,162 @@ from mmactive.utils.complexity import build_model, count_complexity
 from .conftest import ROOT, TOOLS
 
 PATH = TOOLS / 'analysis_tools' / 'model_zoo.py'
+COUNTS = Path(__file__).parent / 'data' / 'published_counts.csv'
+# One small model of every page
+SAMPLE = (
+    'imagenet/peers/twins-svt-small_8xb128_in1k.py',
+    'ade20k/peers/fpn_swin-tiny_8xb4-40k_ade20k-512x512.py',
+    'ade20k/upernet_activemlp-xtiny_8xb2-160k_ade20k-512x512.py',
+    'coco/peers/mask-rcnn_pvt-tiny_fpn_1x_coco.py',
+    'coco/peers/retinanet_swin-tiny_fpn_ms-3x_coco.py',
+    'imagenet/ablation/activemlp-tiny-star_8xb128_in1k.py',
+)
 
 
 @pytest.fixture(scope='module')
-def zoo():
+def tool():
     """The names of the tool, without running it."""
     return runpy.run_path(str(PATH))
 
 
 @pytest.fixture(scope='module')
-def sections(zoo):
-    return zoo['load_sections']()
+def zoo(tool):
+    return tool['load_zoo']()
 
 
-def test_every_config_has_a_row(sections):
-    rows = [
-        'configs/' + section['config'].format(variant)
-        for section in sections
-        for variant in section['variants']
-    ]
-    assert len(rows) == len(set(rows))
+@pytest.fixture(scope='module')
+def rows(tool, zoo):
+    return tool['load_rows'](zoo['notes'])
+
+
+def test_rows_and_configs(rows, zoo):
+    """Every config has a row, and every row of the paper a config."""
     configs = {
-        str(path.relative_to(ROOT))
+        str(path.relative_to(ROOT / 'configs'))
         for folder in ('imagenet', 'coco', 'ade20k')
         for path in (ROOT / 'configs' / folder).rglob('*.py')
     }
-    assert configs == set(rows)
+    assert {row.config for row in rows} == configs
+    compared = [row for row in rows if row.table in '23456']
+    assert len(compared) == 200
+    tables = [row.table for row in compared]
+    assert [tables.count(n) for n in '23456'] == [56, 34, 30, 60, 20]
+    ours = [row for row in compared if row.family == 'ActiveMLP']
+    assert len(compared) - len(ours) == 165
+    # What is said once of a config holds for all of its rows.
+    shown = [
+        row
+        for page in zoo['pages']
+        for section in page['sections']
+        for row in rows
+        if row.table in section.get('tables', page['tables'])
+        and row.setting in section['settings']
+    ]
+    assert sorted(map(id, shown)) == sorted(map(id, rows))
 
 
-def test_page_is_up_to_date(zoo, sections):
-    """The smallest model of every section; the slow test has them all."""
-    page = (ROOT / 'docs/en/model_zoo.md').read_text().splitlines()
-    meter = zoo['Meter']()
-    for section in sections:
-        row = meter.measure(section, section['variants'][0])
-        lines = zoo['format_section'](section, [row]).splitlines()
-        for line in lines:
-            assert line in page
-        for line in zoo['list_differences'](section, row):
-            assert f'| {" | ".join(line)} |' in page
+def test_page_is_up_to_date(tool, zoo, rows):
+    """A row of every page; the slow test has them all."""
+    meter = tool['Meter'](zoo['settings'])
+    found = 0
+    for row in rows:
+        if row.config not in SAMPLE:
+            continue
+        meter.measure(row)
+        page = next(
+            page
+            for page in zoo['pages']
+            for section in page['sections']
+            if row in tool['select'](rows, page, section)
+        )
+        path = ROOT / 'docs/en/model_zoo' / f'{page["file"]}.md'
+        text = path.read_text()
+        params = f'{row.cost.params / 1e6:.2f}'
+        line = next(
+            line for line in text.splitlines() if f'/{row.config})' in line
+        )
+        assert f'| {params} |' in line
+        assert f'| {row.cost.macs / 1e9:.2f} |' in line
+        shape = zoo['settings'][row.setting]['shape']
+        for phrase in tool['compare'](row, shape) + row.notes:
+            assert phrase in text
+        found += 1
+    assert found == len(SAMPLE)
 
 
 @pytest.mark.slow
 def test_files_are_up_to_date(tmp_path, start_process):
-    out = start_process('python', PATH, '--out-dir', tmp_path)
+    start_process(sys.executable, PATH, '--out-dir', tmp_path)
     written = [path for path in tmp_path.rglob('*') if path.is_file()]
-    assert len(written) == 5
+    # Pages and their overview, metafiles and the index of them
+    assert len(written) == 6 + 1 + 6 + 1
     for path in written:
         committed = ROOT / path.relative_to(tmp_path)
         assert path.read_text() == committed.read_text()
-    page = (tmp_path / 'docs/en/model_zoo.md').read_text()
-    assert all(line in out for line in page.splitlines())
 
 
-def test_metafiles_are_openmmlabs(sections):
+@pytest.mark.slow
+def test_json_agrees_with_other_counts(tmp_path, start_process, rows):
+    """Counts of the libraries' models by another counter, to the unit."""
+    start_process(sys.executable, PATH, '--json', tmp_path / 'zoo.json')
+    content = json.loads((tmp_path / 'zoo.json').read_text())
+    assert len(content) == 200
+    assert {path.name for path in tmp_path.iterdir()} == {'zoo.json'}
+    counted = {item['config']: item for item in content}
+    for item in content:
+        assert item['params'] > 1e7
+        assert item['flops'] > 1e9
+        assert (ROOT / item['config']).is_file()
+        check_params(item)
+    with COUNTS.open(newline='') as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) > 90
+    for line in lines:
+        item = counted[f'configs/{line["config"]}']
+        assert item['params'] == int(line['params']), item
+        if line['flops']:
+            assert item['flops'] == int(line['flops']), item
+
+
+def check_params(item):
+    """The cell is met, or the row says why it is not."""
+    printed = item['paper'].get('params')
+    if printed is None:
+        return
+    decimals = len(str(printed).partition('.')[2])
+    if f'{item["params"] / 1e6:.{decimals}f}' != str(printed):
+        assert 'M parameters, in the paper' in item['note']
+        # A number and a reason
+        reason = item['note'].partition('in the paper ')[2]
+        assert len(reason) > len(str(printed)) + 10, item
+
+
+def test_counts_of_libraries_models():
+    """The smallest of those that the slow test compares."""
+    with COUNTS.open(newline='') as file:
+        lines = [
+            line
+            for line in csv.DictReader(file)
+            if line['config'] in SAMPLE and line['flops']
+        ]
+    assert len(lines) == 2
+    for line in lines:
+        cfg = load_config(f'configs/{line["config"]}')
+        size = 224 if line['config'].startswith('imagenet') else 512
+        cost = count_complexity(build_model(cfg), (size, size))
+        assert cost.params == int(line['params'])
+        assert cost.macs == int(line['flops'])
+
+
+def test_metafiles_are_openmmlabs(rows):
     index = modelindex.load(str(ROOT / 'model-index.yml'))
     index.build_models_with_collections()
     # OpenMMLab's paths start at the repository's root, not at the metafile.
     errors = [e for e in index.check(silent=True) if 'README' not in e]
     assert not errors
     assert all((ROOT / c.readme).is_file() for c in index.collections)
-    num_configs = sum(len(section['variants']) for section in sections)
-    assert len(index.models) == num_configs
+    configs = [model.config for model in index.models]
+    assert sorted(configs) == sorted({f'configs/{r.config}' for r in rows})
     for model in index.models:
         assert model.name == Path(model.config).stem
         assert (ROOT / model.config).is_file()
@@ -115,9 +212,9 @@ def list_names(metafiles):
 
 
 def test_metafiles_have_the_libraries_names():
-    paths = sorted(ROOT.glob('configs/*/metafile.yml'))
+    paths = sorted(ROOT.glob('configs/**/metafile.yml'))
     ours = [yaml.safe_load(path.read_text()) for path in paths]
-    assert len(ours) == 3
+    assert len(ours) == 6
     *keys, results = list_names(ours)
     site = Path(get_installed_path('mmpretrain')).parent
     upstream = [yaml.safe_load((site / name).read_text()) for name in UPSTREAM]
@@ -131,8 +228,6 @@ def test_metafiles_have_the_libraries_names():
         (task, dataset, re.sub(r'( AP).+', r'\1', metric[: -len(' (paper)')]))
         for task, dataset, metric in results
     } <= known_results
-    names = {c['Name'] for metafile in ours for c in metafile['Collections']}
-    assert len(names) == 3
 
     models = {m['Name']: m for metafile in ours for m in metafile['Models']}
     assert models['activemlp-tiny_8xb128_in1k']['Metadata'] == {
@@ -141,13 +236,15 @@ def test_metafiles_have_the_libraries_names():
         'Epochs': 300,
         'Batch Size': 1024,
         'Training Data': 'ImageNet-1k',
+        'Architecture': ['ActiveMLP-T'],
     }
-    upernet = models['upernet_activemlp-base_8xb2-160k_ade20k-512x512']
+    upernet = models['upernet_swin-base_8xb2-160k_ade20k-512x512']
+    assert upernet['In Collection'] == 'Swin on ADE20K'
     assert upernet['Metadata']['Iterations'] == 160_000
     assert upernet['Metadata']['Batch Size'] == 16
     assert upernet['Results'][0]['Metrics'] == {
-        'mIoU (paper)': 48.7,
-        'mIoU(ms+flip) (paper)': 49.8,
+        'mIoU (paper)': 48.1,
+        'mIoU(ms+flip) (paper)': 49.7,
     }
     cascade = models['cascade-mask-rcnn_activemlp-tiny_fpn_ms-3x_coco']
     assert cascade['Metadata']['Epochs'] == 36
@@ -171,42 +268,51 @@ class WholeSegmentor(nn.Module):
         'ade20k/upernet_activemlp-xtiny_8xb2-160k_ade20k-512x512.py',
     ],
 )
-def test_both_counts_agree_with_fvcores_rules(config, zoo):
+def test_counts_agree_with_fvcores_rules(config, tool):
     """mmengine's counter is fvcore's; it traces the model."""
     cfg = load_config(f'configs/{config}')
-    model = build_model(cfg)
-    ours = count_complexity(model, (64, 96)).macs
-    others = zoo['count_others'](model, (64, 96))
+    cost = count_complexity(build_model(cfg), (64, 96))
+    row = tool['Row']('3', 'Semantic FPN', '', '', '', '', {}, [], cost)
     model = WholeSegmentor(build_model(cfg, 'cpu'))
     counter = FlopAnalyzer(model, torch.zeros(1, 3, 64, 96))
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     counts = counter.by_operator()
-    assert ours == counts['conv'] + counts['linear']
+    assert cost.macs == counts['conv'] + counts['linear']
+    assert cost.attention_macs == 0
     # Pooling is left out: it makes no difference to any cell.
-    assert ours + others == counter.total() - counts['adaptive_avg_pool2d']
+    total = counter.total() - counts['adaptive_avg_pool2d']
+    name = "with norms and resizing to the image's size"
+    assert dict(tool['list_counts'](row, (64, 96)))[name] == total / 1e9
 
 
-def test_rounding(zoo):
-    assert zoo['rounded'](3.954, 4.0) == '4.0'
-    assert zoo['rounded'](46.8, 47) == '47'
-    assert zoo['rounded'](30.906, 30.9) == '30.9'
+def test_rounding(tool):
+    assert tool['rounded'](3.954, 4.0) == '4.0'
+    assert tool['rounded'](46.8, 47) == '47'
+    assert tool['rounded'](30.906, 30.9) == '30.9'
+    assert tool['is_cut'](59.88, 59)
+    assert not tool['is_cut'](60.02, 59)
+    assert tool['is_cut'](103.771, 103.7)
 
 
-def test_differences_are_found(zoo):
-    cost = zoo['Complexity'](params=27_152_232, macs=3_954_000_000)
-    row = zoo['Row']('configs/imagenet/a.py', 'tiny', cost, {})
-    section = dict(
-        shape=[32, 32],
-        printed=[
-            dict(table='A', columns=['params', 'x'], tiny=[27.2, 1]),
-            dict(
-                table='B',
-                columns=['params', 'x'],
-                tiny=[27.1, 1],
-                notes={'tiny params': 'why'},
-            ),
-        ],
+@pytest.mark.parametrize(
+    ('paper', 'expected'),
+    [
+        (dict(params=27.2, flops=46), []),
+        (
+            dict(params=27.1, flops=47),
+            ['(cut, not rounded)', '(46.55 without'],
+        ),
+        (dict(flops=48), ['(47.60 with norms and resizing)']),
+        (dict(flops=45), ['(46.00 without attention products)']),
+        (dict(flops=40), ['multiply-adds, in the paper 40']),
+    ],
+)
+def test_comparison(paper, expected, tool):
+    cost = tool['Complexity'](27_152_232, int(46.2e9), int(1e9), int(1.4e9))
+    row = tool['Row'](
+        '2', 'ImageNet-1K', 'A', '', 'B', 'a.py', paper, [], cost
     )
-    assert zoo['list_differences'](section, row) == [
-        ['a', 'B', 'Params (M)', '27.1', '27.2', '+0.05', 'why']
-    ]
+    phrases = tool['compare'](row, [224, 224])
+    assert len(phrases) == len(expected)
+    for phrase, end in zip(phrases, expected):
+        assert phrase.endswith(end)

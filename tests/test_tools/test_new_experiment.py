@@ -213,7 +213,7 @@ def test_snippets(place, monkeypatch, run_tool, start_process):
                 run_tool(tool, *words[1:])
             rename_last(place / 'work_dirs')
             commands += 1
-    assert commands == 17
+    assert commands == 19
     check_results(place / 'work_dirs')
 
 
@@ -224,6 +224,7 @@ def check_results(work_dirs):
         *('higher_lr', 'smaller_images', 'small', 'own_variant', 'fruit'),
         *('fruit_fine_tuned', 'flowers', 'fields', 'fields_and_rest'),
         *('wide_fusion', 'sum_mixer_digits'),
+        'retinanet_patchnet_fpn_1x_coco',
     }
     cfgs, weights = {}, {}
     for name in names:
@@ -252,6 +253,8 @@ def check_results(work_dirs):
         start = start['backbone.downsample_layers.0.weight']
         torch.testing.assert_close(stem(name), start, atol=1e-4, rtol=0)
     assert stem('own_variant').shape[0] == 48
+    key = 'backbone.stages.3.0.weight'
+    assert weights['retinanet_patchnet_fpn_1x_coco'][key].shape[0] == 256
     # Kaiming's, not PyTorch's own
     std = (2 / (48 * 49)) ** 0.5
     assert stem('own_variant').std().item() == pytest.approx(std, rel=0.1)

@@ -26,7 +26,7 @@ def tool():
 @pytest.fixture(scope='module')
 def checkpoints(tool, tmp_path_factory):
     folder = tmp_path_factory.mktemp('checkpoints')
-    tool['write_checkpoint'](folder / 'activemlp-xtiny_in1k.pth')
+    tool['write_checkpoint'](SEGMENTOR, folder / 'activemlp-xtiny_in1k.pth')
     return folder
 
 
@@ -42,8 +42,8 @@ def run_small(data_folder, tool, checkpoints, tmp_path, monkeypatch, run_tool):
         run_tool(
             *(name, path, *words, '--work-dir', 'work', '--cfg-options'),
             *(*tool['list_options'](config, args), *options),
-            *('train_dataloader.num_workers=0', 'param_scheduler=[]'),
-            *('train_dataloader.persistent_workers=False',),
+            'train_dataloader.num_workers=0',
+            'train_dataloader.persistent_workers=False',
         )
         return Config.fromfile(path)
 

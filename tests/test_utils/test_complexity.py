@@ -183,3 +183,43 @@ def test_unknown_roi_heads_are_refused():
     model.roi_head = nn.Module()
     with pytest.raises(NotImplementedError, match='roi_head: .* has Module'):
         count_complexity(model, (64, 64))
+
+
+class Attention(nn.Module):
+    """The two ways in which libraries attend, of 4 heads each."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.MultiheadAttention(32, 4, batch_first=True)
+
+    def forward(self, image):
+        tokens = image.flatten(2).transpose(1, 2).repeat(1, 1, 11)[..., :32]
+        heads = tokens.unflatten(2, (4, 8)).transpose(1, 2)
+        nn.functional.scaled_dot_product_attention(heads, heads, heads)
+        return self.layer(tokens, tokens, tokens)
+
+
+@pytest.mark.parametrize('device', ['meta', 'cpu'])
+def test_attention(device):
+    """Fused kernels would hide the products of queries, keys and values."""
+    model = Attention().to(device).eval()
+    result = count_complexity(model, (8, 8))
+    attention = 2 * 2 * 64 * 64 * 32
+    assert result.attention_macs == attention
+    assert result.macs == attention + 64 * 4 * 32 * 32
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_other_operations():
+    """By fvcore's rules, elements in all."""
+    model = nn.Sequential(
+        nn.BatchNorm2d(3),
+        nn.GroupNorm(1, 3),
+        nn.Upsample(scale_factor=2, mode='bilinear'),
+        nn.Upsample(scale_factor=2, mode='nearest'),
+        nn.LayerNorm(32),
+    ).eval()
+    result = count_complexity(model, (8, 8))
+    elements = 3 * 8 * 8
+    assert result.other_ops == elements * (2 + 5 + 4 * 4 + 16 + 5 * 16)
+    assert result.macs == 0

@@ -55,7 +55,7 @@ def main() -> None:
     backbone = cfg.model.get('backbone', {})
     in_channels = backbone.get('in_channels', 3)
     model = build_model(cfg, args.device)
-    params, macs = count_complexity(model, (height, width), in_channels)
+    params, macs, *_ = count_complexity(model, (height, width), in_channels)
     print(f'Input shape: ({in_channels}, {height}, {width})')
     print(f'Flops: {macs / 1e9:.3f} G (multiply-adds: {macs:,})')
     print(f'Params: {params / 1e6:.3f} M ({params:,})')

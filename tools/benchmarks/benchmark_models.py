@@ -9,6 +9,7 @@ released models, on torchvision's deformable convolution. Needs PyTorch; models
 of libraries that are not installed are left out.
 
     python tools/benchmarks/benchmark_models.py --modes inference
+    python tools/benchmarks/benchmark_models.py --configs A.py B.py
     python tools/benchmarks/benchmark_models.py --scaling 224 448 896
     python tools/benchmarks/benchmark_models.py --device cuda --out results
 """
@@ -109,6 +110,33 @@ def from_timm(name: str) -> nn.Module:
     return timm.create_model(name)
 
 
+class Features(nn.Module):
+    """The backbone of a detector or segmentor, with means for outputs."""
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps images to the means (N, sum of C_i) of all maps."""
+        maps = self.backbone(x)
+        return torch.cat([x.mean(dim=(2, 3)) for x in maps], dim=1)
+
+
+def from_config(path: Path) -> nn.Module:
+    """The classifier of a config; of other configs the backbone."""
+    from mmengine.config import Config
+
+    import mmactive  # noqa: F401
+    from mmactive.utils.complexity import build_model
+
+    cfg = Config.fromfile(path)
+    model = build_model(cfg, 'cpu')
+    if cfg.default_scope == 'mmpretrain':
+        return model
+    return Features(model.backbone)
+
+
 MODELS: Dict[str, Callable[[], nn.Module]] = {
     OURS: activemlp,
     f'{OURS} (deploy)': partial(activemlp, deploy=True),
@@ -128,10 +156,11 @@ SCALING_MODELS = [OURS, 'reference', 'Swin-T (torchvision)']
 def build_models(names: List[str], args: argparse.Namespace) -> dict:
     """Builds what can be imported, and compiled versions of it."""
     models = {}
+    known = {**MODELS, **list_configs(args.configs)}
     for name in names:
         torch.manual_seed(0)
         try:
-            model = MODELS[name]()
+            model = known[name]()
         except ImportError as error:
             print(f'without {name}: {error}')
             continue
@@ -141,6 +170,11 @@ def build_models(names: List[str], args: argparse.Namespace) -> dict:
             if name != 'reference':
                 models[f'{name} (compiled)'] = torch.compile(model)
     return models
+
+
+def list_configs(paths: List[Path]) -> Dict[str, Callable[[], nn.Module]]:
+    """Returns how to build the models of configs, by the configs' names."""
+    return {path.stem: partial(from_config, path) for path in paths}
 
 
 def autocast(args: argparse.Namespace) -> torch.autocast:
@@ -200,6 +234,7 @@ def time_steps(
 def run_mode(mode: str, args: argparse.Namespace) -> List[dict]:
     """Measures all models in inference or in training."""
     names = [n for n in args.models if mode == 'inference' or 'depl' not in n]
+    names = list(list_configs(args.configs)) or names
     models = build_models(names, args)
     batch = args.batch_size or (8 if args.device == 'cpu' else 128)
     images = torch.randn(batch, 3, args.resolution, args.resolution)
@@ -267,16 +302,20 @@ def summarize(results: List[dict]) -> Dict[str, str]:
         if not chosen:
             continue
         base = chosen.get('reference')
-        header = ['model', 'images/s', '/ reference', 'peak MiB']
+        header = ['model', 'images/s', 'peak MiB']
         rows = [
             [
                 name,
                 f'{result["images_per_second"]:.1f}',
-                f'{base["seconds"] / result["seconds"]:.2f}x' if base else '',
                 f'{result["peak_bytes"] / 2**20:.0f}',
             ]
             for name, result in chosen.items()
         ]
+        if base:
+            header.insert(2, '/ reference')
+            for row, result in zip(rows, chosen.values()):
+                ratio = base['seconds'] / result['seconds']
+                row.insert(2, f'{ratio:.2f}x')
         tables[mode] = format_table(header, rows)
     scaling = [r for r in results if r['measure'] == 'scaling']
     if scaling:
@@ -352,7 +391,8 @@ def plot(path: Path, results: List[dict]) -> None:
             axis.legend()
             continue
         speeds = [r['images_per_second'] for r in chosen]
-        colors = ['C0' if v.startswith(OURS) else 'C7' for v in variants]
+        ours = [v.lower().startswith('activemlp') for v in variants]
+        colors = ['C0' if is_ours else 'C7' for is_ours in ours]
         bars = axis.barh(variants, speeds, color=colors)
         axis.bar_label(bars, fmt='%.1f', padding=2, fontsize=8)
         axis.invert_yaxis()
@@ -372,6 +412,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--threads', type=int, help='of the CPU')
     parser.add_argument(
         '--models', nargs='+', choices=MODELS, default=list(MODELS)
+    )
+    parser.add_argument(
+        '--configs',
+        nargs='+',
+        type=Path,
+        default=[],
+        metavar='FILE',
+        help='time the classifiers of these configs instead, or, if they are '
+        'of detectors or segmentors, the backbones; needs OpenMMLab',
     )
     parser.add_argument(
         '--modes', nargs='*', choices=STEPS, default=list(STEPS)
@@ -398,6 +447,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--rounds', type=int, default=5)
     args = parser.parse_args()
+    for path in args.configs:
+        if not path.is_file():
+            parser.error(f'--configs: there is no file {str(path)!r}')
     args.dtype = args.dtype or (
         'float32' if args.device == 'cpu' else 'bfloat16'
     )

@@ -1,9 +1,5 @@
-# The base has RandAugment (rand-m9-mstd0.5-inc1), random erasing (0.25,
-# pixels) and the test at 256 -> 224, all bicubic. Colour jitter is left out:
-# timm switches it off beside RandAugment, which has colour operations itself.
-_base_ = ['mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py']
+_base_ = './imagenet_bs64_224.py'
 
-data_root = 'data/imagenet'
 train_dataloader = dict(
     batch_size=128,
     # Each image occurs three times in a global batch, augmented differently.
@@ -14,7 +10,6 @@ train_dataloader = dict(
         shuffle=True,
         num_repeats=3,
     ),
-    dataset=dict(data_root=data_root),
 )
-val_dataloader = dict(batch_size=128, dataset=dict(data_root=data_root))
+val_dataloader = dict(batch_size=128)
 test_dataloader = val_dataloader

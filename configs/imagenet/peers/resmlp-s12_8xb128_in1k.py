@@ -9,3 +9,5 @@ model = dict(
     loss=_base_.model.head.loss,
     train_cfg=_base_.model.train_cfg,
 )
+# The average of the weights does not know timm's names.
+custom_hooks = []

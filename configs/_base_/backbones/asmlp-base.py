@@ -1,0 +1,6 @@
+_base_ = './asmlp.py'
+
+backbone = dict(arch='base')
+channels = [128, 256, 512, 1024]
+pretrained = 'checkpoints/asmlp-base_in1k.pth'
+init_cfg = dict(checkpoint=pretrained)

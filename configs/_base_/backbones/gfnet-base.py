@@ -1,0 +1,6 @@
+_base_ = './gfnet.py'
+
+backbone = dict(arch='base')
+channels = [512]
+pretrained = 'checkpoints/gfnet-base_in1k.pth'
+init_cfg = dict(checkpoint=pretrained)

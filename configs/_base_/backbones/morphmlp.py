@@ -1,0 +1,8 @@
+# What the variants of MorphMLP share.
+custom_imports = dict(imports=['mmactive'], allow_failed_imports=False)
+
+backbone = dict(type='mmactive.MorphMLP')
+channels = [112, 224, 392, 784]  # of the four stages
+# A checkpoint of an ImageNet config, trained here or made from a published one
+# by tools/model_converters
+init_cfg = dict(type='Pretrained', prefix='backbone.')

@@ -1,0 +1,5 @@
+_base_ = './s2mlp.py'
+
+backbone = dict(arch='wide')
+pretrained = 'checkpoints/s2mlp-wide_in1k.pth'
+init_cfg = dict(checkpoint=pretrained)

@@ -1,0 +1,5 @@
+_base_ = './vip.py'
+
+backbone = dict(arch='large')
+pretrained = 'checkpoints/vip-large_in1k.pth'
+init_cfg = dict(checkpoint=pretrained)

@@ -1,0 +1,5 @@
+_base_ = './wavemlp.py'
+
+backbone = dict(arch='tiny-dw')
+pretrained = 'checkpoints/wavemlp-tiny-dw_in1k.pth'
+init_cfg = dict(checkpoint=pretrained)

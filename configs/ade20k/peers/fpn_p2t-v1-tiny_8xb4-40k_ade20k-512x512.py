@@ -1,0 +1,9 @@
+_base_ = [
+    '../../_base_/methods/fpn_8xb4-40k_ade20k-512x512.py',
+    '../../_base_/backbones/p2t-v1-tiny.py',
+]
+
+model = dict(
+    backbone=dict(_base_.backbone, init_cfg=_base_.init_cfg),
+    neck=dict(in_channels=_base_.channels),
+)

@@ -1,0 +1,14 @@
+_base_ = [
+    '../../_base_/methods/mask-rcnn_fpn_1x_coco.py',
+    '../../_base_/backbones/wavemlp-base-dw.py',
+]
+
+# The rate is chosen, as in WaveMLP's training on ImageNet.
+model = dict(
+    backbone=dict(
+        _base_.backbone, init_cfg=_base_.init_cfg, drop_path_rate=0.1
+    ),
+    neck=dict(in_channels=_base_.channels),
+)
+# PVT's weight decay, whose setting WaveMLP takes
+optim_wrapper = dict(optimizer=dict(weight_decay=0.0001))

@@ -1,0 +1,12 @@
+_base_ = [
+    '../../_base_/methods/retinanet_fpn_1x_coco.py',
+    '../../_base_/backbones/cyclemlp-b2.py',
+]
+
+# The published dense models have no stochastic depth.
+model = dict(
+    backbone=dict(
+        _base_.backbone, init_cfg=_base_.init_cfg, drop_path_rate=0.0
+    ),
+    neck=dict(in_channels=_base_.channels[1:]),
+)

@@ -1,0 +1,9 @@
+_base_ = [
+    '../../_base_/methods/16xb64_gfnet_in1k.py',
+    '../../_base_/backbones/gfnet-base.py',
+]
+
+model = dict(
+    backbone=dict(_base_.backbone, gap=True, drop_path_rate=0.25),
+    head=dict(in_channels=_base_.channels[-1]),
+)
