@@ -86,6 +86,9 @@ def axial_deform_gather(input: Tensor, offset: Tensor, dim: int) -> Tensor:
         >>> axial_deform_gather(tokens, offset, dim=2).flatten()
         tensor([2.0000, 3.0000, 1.7500, 0.0000])
     """
+    if torch.onnx.is_in_onnx_export():
+        # Of ONNX's own operators, since no runtime knows this one.
+        return axial_deform_gather_reference(input, offset, dim)
     _check_arguments(input, offset, dim)
     promoted = torch.promote_types(input.dtype, offset.dtype)
     return torch.ops.mmactive.axial_deform_gather(

@@ -71,6 +71,10 @@ def axial_shift(
             f'{padding_mode!r}'
         )
     _check_arguments(input, shifts, dim)
+    if torch.onnx.is_in_onnx_export():
+        # Of ONNX's own operators, since no runtime knows this one.
+        border = padding_mode == 'border'
+        return axial_shift_reference(input, shifts, dim, border)
     return torch.ops.mmactive.axial_shift(
         input, shifts, dim, padding_mode == 'border'
     )
