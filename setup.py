@@ -12,6 +12,7 @@ Environment variables:
 import os
 import shutil
 from pathlib import Path
+from runpy import run_path
 
 from setuptools import Command, Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
@@ -31,15 +32,11 @@ except ImportError as error:
 
 ROOT = Path(__file__).resolve().parent
 CSRC = Path('mmactive', 'ops', 'csrc')
-# The first one with all of the stable ABI that the extension is built on. What
-# is built against a later one loads in this one, too.
-TORCH_MINIMUM = '2.10'
 
 
-def read_version():
-    scope = {}
-    exec((ROOT / 'mmactive' / 'version.py').read_text(), scope)
-    return scope['__version__']
+def read_constant(file, name):
+    """Reads what is defined in a module that needs nothing installed."""
+    return run_path(ROOT / 'mmactive' / file)[name]
 
 
 def read_requirements(name):
@@ -100,6 +97,8 @@ class Wheel(bdist_wheel):
 
 def make_extension():
     """Returns the extension and the command that builds it."""
+    # What is built against a later PyTorch loads in this one, too.
+    minimum = read_constant('utils/dependencies.py', 'TORCH_WITH_KERNELS')
     with_cuda = False
     if torch is None:
         CannotBuild.reason = (
@@ -108,9 +107,9 @@ def make_extension():
             ' with --no-build-isolation, as in\n'
             '    pip install -v -e . --no-build-isolation'
         )
-    elif torch.torch_version.TorchVersion(torch.__version__) < TORCH_MINIMUM:
+    elif torch.torch_version.TorchVersion(torch.__version__) < minimum:
         CannotBuild.reason = (
-            f'it needs torch>={TORCH_MINIMUM}, but torch {torch.__version__} '
+            f'it needs torch>={minimum}, but torch {torch.__version__} '
             'is installed, on which the operators run as plain PyTorch code'
         )
     else:
@@ -128,12 +127,12 @@ def make_extension():
     sources = [*CSRC.glob('*.cpp'), *CSRC.glob('cpu/*.cpp')]
     include_dirs = [str(ROOT / CSRC)]
     # What of PyTorch the extension may use.
-    major, minor = map(int, TORCH_MINIMUM.split('.'))
+    major, minor = map(int, minimum.split('.'))
     target = (major << 56) + (minor << 48)
     define_macros = [('TORCH_TARGET_VERSION', f'0x{target:016x}')]
     # collect_env reads these from the library even if it does not load.
     define_macros += [
-        ('MMACTIVE_TORCH_VERSION', f'{TORCH_MINIMUM}+'),
+        ('MMACTIVE_TORCH_VERSION', f'{minimum}+'),
         ('MMACTIVE_HEADERS_VERSION', torch.__version__),
         ('MMACTIVE_CUDA_VERSION', torch.version.cuda if with_cuda else 'none'),
     ]
@@ -165,7 +164,7 @@ def make_extension():
     return ext_module, command
 
 
-version = read_version()
+version = read_constant('version.py', '__version__')
 ext_modules = []
 cmdclass = {'bdist_wheel': Wheel, 'build_py': BuildPy}
 if os.getenv('MMACTIVE_WITH_OPS', '1') != '0':

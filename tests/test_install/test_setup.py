@@ -220,3 +220,17 @@ def test_gpu_without_nvcc_explains_itself(source):
     assert result.returncode != 0
     assert 'the CUDA kernels need nvcc' in result.stdout
     assert f'(CUDA {torch.version.cuda})' in result.stdout
+
+
+def test_older_torch_explains_itself(source):
+    """There is nothing to compile on a PyTorch without the stable ABI."""
+    code = (
+        'import runpy, sys, torch\n'
+        "torch.__version__ = '2.9.1+cu128'\n"
+        "sys.argv[0] = 'setup.py'\n"
+        "runpy.run_path('setup.py', run_name='__main__')\n"
+    )
+    result = run('-c', code, 'build_ext', cwd=source, check=False)
+    assert result.returncode != 0
+    assert 'needs torch>=2.10, but torch 2.9.1+cu128' in result.stdout
+    assert 'MMACTIVE_WITH_OPS=0' in result.stdout
