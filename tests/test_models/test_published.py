@@ -4,6 +4,12 @@
 import pytest
 import torch
 from published import LAYOUTS, LOGITS, make_images, make_weights, make_zeros
+from reference_shift_mlps import (
+    ASMLP_T,
+    CYCLEMLP_B2,
+    ReferenceASMLP,
+    ReferenceCycleMLP,
+)
 
 from mmactive.models.conversion import convert, revert
 from mmactive.registry import MODELS
@@ -132,3 +138,24 @@ def test_weights_of_gfnet_for_other_images():
     reverted, reverted_text = revert(converted)
     assert reverted_text == text
     assert {k: list(x.shape) for k, x in reverted.items()} == shapes
+
+
+@pytest.mark.parametrize(
+    ('reference', 'kwargs'),
+    [
+        (ReferenceCycleMLP, CYCLEMLP_B2),
+        (ReferenceASMLP, ASMLP_T),
+    ],
+)
+def test_other_formulations(reference, kwargs):
+    """What the benchmark measures is the same network, on any image."""
+    torch.manual_seed(0)
+    network = reference(**kwargs, num_classes=10).eval()
+    converted, cfg, _ = convert(network.state_dict())
+    model = MODELS.build(cfg).eval()
+    model.load_state_dict(converted)
+    images = make_images(height=64, width=96)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model(images), network(images), rtol=1e-4, atol=1e-5
+        )

@@ -37,6 +37,8 @@ from test_axial_deform_gather import (  # noqa: F401
 from test_cpu_kernels import HUGE, make_huge
 from uninitialized import nan_in_new_memory
 
+from mmactive.ops import axial_shift_reference
+
 FOLDER = Path(__file__).parent / 'cuda_emulation'
 OPS = torch.ops.mmactive_emulation
 H200 = {'processors': 132, 'shared_bytes': 227 * 1024}
@@ -205,6 +207,33 @@ def test_any_shape(shape, dim, dtype, gpu, std, seed):
         run(Emulation.apply, *tensors, dim),
         run_in_float64(Reference.apply, *tensors, dim),
     )
+
+
+@given(
+    shape=st.tuples(
+        st.integers(1, 2),
+        *[st.integers(1, 9)] * 2,
+        st.integers(1, 40) | st.integers(500, 1100),
+    ),
+    dim=st.sampled_from([1, 2]),
+    border=st.booleans(),
+    dtype=st.sampled_from(DTYPES),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_axial_shift(shape, dim, border, dtype, seed):
+    """Launches of a part of the channels, and gradients at the border."""
+    set_gpu(**H200, order=seed)
+    generator = torch.Generator().manual_seed(seed)
+    shifts = torch.randint(-4, 5, shape[-1:], generator=generator).tolist()
+    x = torch.randn(shape, generator=generator).to(dtype)
+    with nan_in_new_memory():
+        actual = OPS.axial_shift(x, shifts, dim, border)
+        grad = OPS.axial_shift_backward(x, shifts, dim, border)
+    assert torch.equal(actual, axial_shift_reference(x, shifts, dim, border))
+    expected = torch.ops.mmactive.axial_shift_backward(x, shifts, dim, border)
+    eps = torch.finfo(dtype).eps
+    torch.testing.assert_close(grad, expected, rtol=eps, atol=2 * eps)
 
 
 @given(

@@ -1,5 +1,5 @@
 // Copyright (c) mmactive contributors. All rights reserved.
-// The CUDA operator as the operator `mmactive_emulation` for tensors of the CPU.
+// The CUDA operators as operators of `mmactive_emulation` for tensors of the CPU.
 #include <emulation.h>
 
 #include <tuple>
@@ -18,6 +18,7 @@ alignas(16) unsigned char shared_memory[emulation::kSharedBytes];
 }  // namespace mmactive
 
 #include "../../../mmactive/ops/csrc/cuda/axial_deform_gather.cu"
+#include "../../../mmactive/ops/csrc/cuda/axial_shift.cu"
 
 namespace {
 
@@ -66,6 +67,8 @@ STABLE_TORCH_LIBRARY(mmactive_emulation, m) {
   m.def(
       "axial_deform_gather_backward(Tensor grad_output, Tensor input, Tensor offset, int dim) -> "
       "(Tensor, Tensor)");
+  m.def("axial_shift(Tensor input, int[] shifts, int dim, bool border) -> Tensor");
+  m.def("axial_shift_backward(Tensor grad, int[] shifts, int dim, bool border) -> Tensor");
   m.def("set_gpu(int processors, int shared_bytes, int order) -> ()");
   m.def("lines(int[] shape, int dim, int line) -> (int, int, int, int)");
   m.def(
