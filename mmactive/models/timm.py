@@ -62,9 +62,11 @@ class TimmClassifier(nn.Module):
             arch,
             in_channels=in_chans,
             drop_path_rate=drop_path_rate,
-            gap=self.has_class_token,
+            gap=True,
             **kwargs,
         )
+        # GFNet is built with a norm for vectors alone.
+        self.backbone.gap = self.has_class_token
         with _quiet():
             self.backbone.init_weights()
         dims = self.backbone.arch['dims']

@@ -67,6 +67,13 @@ def test_other_families(name, size, reduction):
     assert model(x[:, :1]).shape == (1, 7)
 
 
+def test_a_classifier_of_gfnet_has_its_norm():
+    """Of which dense backbones have none."""
+    model = timm.create_model('gfnet_h_tiny')
+    parameters = sum(x.numel() for x in model.parameters())
+    assert parameters == 15_085_096
+
+
 @torch.no_grad()
 def test_arguments_of_timm():
     model = timm.create_model(

@@ -249,6 +249,7 @@ class P2T(Pyramid):
         KeyError: See :class:`Pyramid`.
     """
 
+    block_type = P2TBlock
     _shared = dict(
         mlp_ratios=[8, 8, 4, 4],
         pool_ratios=[
@@ -365,17 +366,6 @@ class P2T(Pyramid):
             )
         return P2TStage(
             [self.make_block(i, rate) for rate in drop_path_rates], pooling
-        )
-
-    def make_block(self, i: int, drop_path_rate: float) -> nn.Module:
-        """Makes a block of stage ``i``."""
-        return P2TBlock(
-            self.arch['dims'][i],
-            mixer=self.make_mixer_cfg(i),
-            mlp_ratio=self.arch['mlp_ratios'][i],
-            drop_path_rate=drop_path_rate,
-            norm_cfg=self.norm_cfg,
-            with_cp=self.with_cp,
         )
 
     def make_mixer_cfg(self, i: int) -> dict:
