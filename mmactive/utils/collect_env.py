@@ -303,6 +303,9 @@ def check_extensions(outcomes: Dict[str, Outcome]) -> List[Problem]:
         problems.append(Problem(what, mend))
     elif not EXTENSION.is_file():
         what = 'mmactive._ext is not built; a slower reference replaces it'
+        if shutil.which('c++') is None:
+            what += ', and there is no C++ compiler to build it with'
+            mend = f'install one (on Debian and Ubuntu: g++), then {mend}'
         problems.append(Problem(what, mend))
     elif mmactive.error:
         what = f'mmactive._ext does not load: {mmactive.error}'
@@ -388,8 +391,14 @@ def describe(outcomes: Dict[str, Outcome]) -> Dict[str, Dict[str, str]]:
             f'{describe_cuda(mmcv.value["cuda"] != NO_CUDA)}'
             f'{NEW_LINE}{by}{mmcv.value["compiler"]}'
         )
-    built_for = ', '.join(' '.join(item) for item in read_build_info().items())
-    extensions['mmactive._ext'] += f'{NEW_LINE}built for {built_for or "?"}'
+    if EXTENSION.is_file():
+        built = read_build_info().items()
+        built_for = ', '.join(' '.join(item) for item in built)
+        extensions['mmactive._ext'] += (
+            f'{NEW_LINE}built for {built_for or "?"}'
+        )
+    else:
+        extensions['mmactive._ext'] = 'not built'
     return {
         'Environment': environment,
         'Packages': packages,

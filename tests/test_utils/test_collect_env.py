@@ -174,8 +174,14 @@ def test_torchvision_without_cuda(healthy):
     assert 'torchvision has no CUDA kernels' in the_problem(healthy).what
 
 
-def test_extension_is_missing(healthy):
+def test_extension_is_missing(healthy, monkeypatch):
     collect_env.EXTENSION.unlink()
+    healthy['mmactive._ext'] = Outcome(error='OSError: no such file')
+    extensions = collect_env.describe(healthy)['Extensions']
+    assert extensions['mmactive._ext'] == 'not built'
+    with monkeypatch.context() as patch:
+        patch.setenv('PATH', '')
+        assert 'no C++ compiler' in the_problem(healthy).what
     problem = the_problem(healthy)
     assert 'mmactive._ext is not built' in problem.what
     assert 'pip install -v -e . --no-build-isolation' in problem.mend
