@@ -194,8 +194,10 @@ setup(
     packages=find_packages(include=['mmactive', 'mmactive.*']),
     install_requires=read_requirements('runtime.txt'),
     extras_require={
-        name: read_requirements(f'{name}.txt')
-        for name in ('mminstall', 'optional', 'tests', 'docs')
+        'all': read_requirements('mminstall.txt')
+        + read_requirements('optional.txt'),
+        'docs': read_requirements('docs.txt'),
+        'tests': read_requirements('tests.txt'),
     },
     ext_modules=ext_modules,
     cmdclass=cmdclass,

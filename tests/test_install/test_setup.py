@@ -73,6 +73,16 @@ def test_sdist_is_complete(sdist):
     assert not [name for name in names if name.endswith(('.so', '.pyc'))]
 
 
+def test_one_extra_brings_all(sdist):
+    with tarfile.open(sdist) as archive:
+        folder = archive.getnames()[0]
+        text = archive.extractfile(f'{folder}/PKG-INFO').read().decode()
+    found = re.findall(r'Requires-Dist: ([\w-]+).*extra == "all"', text)
+    for name in ('mminstall', 'optional'):
+        lines = (ROOT / 'requirements' / f'{name}.txt').read_text()
+        assert set(re.findall(r'^[a-z][\w-]*', lines, re.M)) <= set(found)
+
+
 @pytest.mark.parametrize('command', ['bdist_wheel', 'build_ext'])
 def test_build_without_torch_explains_itself(source, command):
     """A build that is isolated from PyTorch does not skip the operators."""
