@@ -10,6 +10,7 @@ from .classes import compare_classes
 from .datasets import (
     check_dataset,
     check_evaluator,
+    check_images,
     check_same_classes,
     iter_leaves,
 )
@@ -20,6 +21,7 @@ __all__ = [
     'CheckedPipeline',
     'check_dataset',
     'check_evaluator',
+    'check_images',
     'check_same_classes',
     'checked_loading',
     'compare_classes',

@@ -67,26 +67,29 @@ class CocoFile:
     def _read_images(self, images: List[dict]) -> None:
         self.image_ids = self._read_ids('images')
         names = self._column('images', 'file_name')
-        self._require(
-            'images',
-            'file_name',
-            names,
-            lambda name: isinstance(name, str) and name != '',
-            'the name of a file',
-        )
+        if set(map(type, names)) - {str} or '' in names:
+            self._require(
+                'images',
+                'file_name',
+                names,
+                lambda name: isinstance(name, str) and name != '',
+                'the name of a file',
+            )
         self.repeated_files = len(names) - len(set(names))
         sizes = []
         for field in ('width', 'height'):
             values = self._column('images', field)
-            self._require(
-                'images',
-                field,
-                values,
-                lambda value: is_number(value) and value >= 1,
-                'a number of pixels',
-            )
-            sizes.append(values)
-        self.sizes = np.array(sizes, dtype=np.float64).T.reshape(-1, 2)
+            size = pack_column(values)
+            if not ((size >= 1) & (size < np.inf)).all():
+                self._require(
+                    'images',
+                    field,
+                    values,
+                    lambda value: is_number(value) and value >= 1,
+                    'a number of pixels',
+                )
+            sizes.append(size)
+        self.sizes = np.stack(sizes, axis=1)
 
     def _read_annotations(self) -> None:
         section = 'annotations'
@@ -106,10 +109,7 @@ class CocoFile:
         self.boxes = values.reshape(-1, 4)
 
         areas = self._column(section, 'area')
-        try:
-            self.areas = pack([areas])[1]
-        except (struct.error, OverflowError):
-            self.areas = np.full(len(areas), np.nan)
+        self.areas = pack_column(areas)
         if not (np.isfinite(self.areas) & (self.areas >= 0)).all():
             self._require(
                 section,
@@ -221,15 +221,18 @@ class CocoFile:
         """
         field = 'segmentation'
         rows = np.flatnonzero(chosen)
-        masks = [
-            item.get(field) for item in compress(self.annotations, chosen)
-        ]
-        is_list = np.array([type(mask) is list for mask in masks], dtype=bool)
-        polygons = list(compress(masks, is_list))
-        self._check_polygons(polygons, rows[is_list])
-        for row, mask in zip(
-            rows[~is_list].tolist(), compress(masks, ~is_list)
-        ):
+        items = list(compress(self.annotations, chosen.tolist()))
+        try:
+            masks = list(map(itemgetter(field), items))
+        except KeyError:
+            masks = [item.get(field) for item in items]
+        is_list = [kind is list for kind in map(type, masks)]
+        self._check_polygons(list(compress(masks, is_list)), rows[is_list])
+        if all(is_list):
+            return
+        others = ~np.array(is_list)
+        rows, masks = rows[others], list(compress(masks, others.tolist()))
+        for row, mask in zip(rows.tolist(), masks):
             if not isinstance(mask, dict):
                 if field not in self.annotations[row]:
                     raise ValueError(
@@ -237,9 +240,7 @@ class CocoFile:
                         'mask is asked for'
                     )
                 self._raise(row, field, mask, 'polygons or run lengths')
-        self._check_run_lengths(
-            list(compress(masks, ~is_list)), rows[~is_list]
-        )
+        self._check_run_lengths(masks, rows)
 
     def _check_polygons(self, polygons: List[list], rows: np.ndarray) -> None:
         field = 'segmentation'
@@ -497,6 +498,14 @@ def pack(lists: Sequence[Sequence[float]]) -> tuple:
         struct.pack_into(f'{len(piece)}d', values, 8 * start, *piece)
         start += len(piece)
     return lengths, values
+
+
+def pack_column(values: Sequence[float]) -> np.ndarray:
+    """Returns numbers as an array, of NaN if there is one that is none."""
+    try:
+        return pack([values])[1]
+    except (struct.error, OverflowError):
+        return np.full(len(values), np.nan)
 
 
 def decode_totals(codes: List[str]) -> np.ndarray:

@@ -3,13 +3,15 @@
 
 import logging
 import os.path as osp
-from typing import Dict, Iterator, List
+import sys
+from typing import Dict, Iterator, List, Optional
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
 from mmengine.logging import print_log
-from torch.utils.data import Dataset
+from mmengine.utils import ProgressBar
+from torch.utils.data import DataLoader, Dataset
 
 from .classes import (
     check_categories,
@@ -19,6 +21,7 @@ from .classes import (
 )
 from .coco import CocoFile
 from .folders import check_folders, check_labels
+from .images import CheckedPipeline
 from .label_maps import check_label_maps
 
 
@@ -55,6 +58,56 @@ def check_dataset(dataset: BaseDataset, files: Dict[str, CocoFile]) -> None:
         check_labels(dataset, dataset.data_list)
     check_folders(dataset)
     check_label_maps(dataset)
+
+
+class _Images(Dataset):
+    """What is wrong with each image of a dataset.
+
+    Images and annotations are loaded, but not augmented.
+    """
+
+    def __init__(self, dataset: BaseDataset) -> None:
+        self.dataset = dataset
+        transforms = [
+            transform
+            for transform in dataset.pipeline.transforms
+            if type(transform).__name__.startswith('Load')
+        ]
+        self.load = CheckedPipeline(dataset, transforms)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Optional[str]:
+        try:
+            self.load(self.dataset.get_data_info(index))
+        except Exception as error:
+            return f'{type(error).__name__}: {error}'
+        return None
+
+
+def check_images(dataset: BaseDataset, num_workers: int = 0) -> List[str]:
+    """Checks all images and label maps of a dataset, with a progress bar.
+
+    Args:
+        dataset (BaseDataset): The dataset.
+        num_workers (int): Number of processes that load them. Defaults to 0,
+            this process alone.
+
+    Returns:
+        list[str]: What is wrong. Each names its file.
+    """
+    loader = DataLoader(
+        _Images(dataset), batch_size=None, num_workers=num_workers
+    )
+    progress = ProgressBar(len(dataset), file=sys.stderr)
+    errors = []
+    for error in loader:
+        if error is not None:
+            errors.append(error)
+        progress.update()
+    sys.stderr.write('\n')
+    return errors
 
 
 def check_same_classes(dataset: Dataset, learned: Dataset) -> None:
