@@ -141,6 +141,8 @@ class CheckedPipeline(Compose):
                 f'{file}: the labels of {self.num_classes} classes are 0 to '
                 f'{self.num_classes - 1}, and {self.ignore_index} for none, '
                 f'but there is {int(wrong.max())}'
+                + ' after reduce_zero_label'
+                * bool(data.get('reduce_zero_label'))
             )
 
 
