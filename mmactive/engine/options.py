@@ -41,6 +41,12 @@ def make_parser(description: str) -> ArgumentParser:
         'train_dataloader.batch_size=64 or key="[a,b]"; no blanks',
     )
     parser.add_argument(
+        '--allow-partial',
+        action='store_true',
+        help='load what fits of a checkpoint; without it, a part that did not '
+        'come is an error',
+    )
+    parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
@@ -90,6 +96,8 @@ def load_config(args: Namespace) -> Config:
             f'got {scope!r}; inherit the default_runtime.py of a library'
         )
     cfg.launcher = args.launcher
+    if args.allow_partial:
+        cfg.allow_partial = True
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

@@ -9,7 +9,7 @@ from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
 from torch.utils.data import DataLoader
 
-from .checks.checkpoint import check_heads
+from .checks.checkpoint import loading
 from .checks.data import (
     CheckedPipeline,
     check_dataset,
@@ -65,10 +65,7 @@ class Runner(MMEngineRunner):
         return loader
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
-        """Loads a checkpoint into the model.
-
-        A head of another size than the checkpoint's keeps random weights.
-        Training is there to change that, but a test would measure it.
+        """Loads a checkpoint into the model, all of it or as a start.
 
         Args:
             filename (str): File or URL.
@@ -79,17 +76,24 @@ class Runner(MMEngineRunner):
             dict: The checkpoint.
 
         Raises:
-            ValueError: In a test, if a head has another shape than in the
-                checkpoint, or a label stands for another class than it was
-                trained for. The error names both.
+            ValueError: If the weights do not fit
+                (:mod:`mmactive.engine.checks.checkpoint`), or if in a test a
+                label stands for another class than it was trained for. The
+                error names both.
         """
-        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        with loading(all_models=True):
+            checkpoint = super().load_checkpoint(filename, *args, **kwargs)
         if not isinstance(self._train_loop, BaseLoop):
-            check_heads(self.model, checkpoint, filename)
             meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
             for dataset in iter_leaves(self.test_dataloader.dataset):
                 compare_classes(dataset, meta.get('classes') or (), filename)
         return checkpoint
+
+    def _init_model_weights(self) -> None:
+        """Initializes the weights, from checkpoints that fit."""
+        allow_partial = self.cfg.get('allow_partial', False)
+        with loading(all_models=True, allow_partial=allow_partial):
+            super()._init_model_weights()
 
     def build_train_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
         """Builds the loop of training, and checks the number of classes.

@@ -1,14 +1,23 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-"""Makes mmengine load checkpoints without running the code of strangers."""
+"""Makes mmengine load checkpoints safely, and say what does not fit.
 
+All that is replaced in mmengine is replaced here.
+"""
+
+import functools
 from types import ModuleType
 from typing import Any
 
 import torch
-from mmengine.runner import CheckpointLoader
+from mmengine.model import PretrainedInit
+from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner import checkpoint as mmengine_checkpoint
+from mmengine.runner.base_loop import BaseLoop
 
 from .checkpoint import load, load_from_local, load_url
+
+# The file that mmengine has loaded last; its functions do not pass it on.
+last_name = 'the checkpoint'
 
 
 class _Torch(ModuleType):
@@ -25,7 +34,8 @@ def register() -> None:
 
     Whatever an address begins with, mmengine's module of checkpoints calls
     ``torch.load`` or ``load_url`` in the end. Both are replaced in that module
-    and nowhere else.
+    and nowhere else. :mod:`mmactive.engine.checks.checkpoint` is the rule for
+    what has been read.
     """
     mmengine_checkpoint.torch = _Torch('torch')
     mmengine_checkpoint.load_url = load_url
@@ -33,3 +43,70 @@ def register() -> None:
     if hasattr(mmengine_checkpoint, '_safe_torch_load'):
         mmengine_checkpoint._safe_torch_load = load
     CheckpointLoader.register_scheme('', load_from_local, force=True)
+
+    CheckpointLoader.load_checkpoint = classmethod(
+        _wrap(CheckpointLoader.load_checkpoint.__func__, _load_checkpoint)
+    )
+    for module, name, function in (
+        (mmengine_checkpoint, 'load_state_dict', _load_state_dict),
+        (mmengine_checkpoint, '_load_checkpoint_with_prefix', _load_prefix),
+        (PretrainedInit, '__init__', _init_pretrained),
+        (PretrainedInit, '__call__', _call_pretrained),
+        (Runner, 'load_checkpoint', _load_in_runner),
+    ):
+        setattr(module, name, _wrap(getattr(module, name), function))
+
+
+def _wrap(original: Any, function: Any) -> Any:
+    """Passes a function the one that it takes the place of."""
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(original, *args, **kwargs)
+
+    return wrapper
+
+
+def _get_rule() -> ModuleType:
+    """Imports the rule, which is above this module, when it is needed."""
+    from mmactive.engine.checks import checkpoint
+
+    return checkpoint
+
+
+def _load_checkpoint(original, cls, filename, *args, **kwargs):
+    global last_name
+    last_name = filename
+    return original(cls, filename, *args, **kwargs)
+
+
+def _load_state_dict(original, module, *args, **kwargs):
+    rule = _get_rule()
+    if rule.is_checked(module):
+        return rule.load_state_dict(module, *args, **kwargs)
+    return original(module, *args, **kwargs)
+
+
+def _load_prefix(original, prefix, filename, map_location=None):
+    checkpoint = mmengine_checkpoint._load_checkpoint(filename, map_location)
+    return _get_rule().select(checkpoint, prefix, filename)
+
+
+def _init_pretrained(original, self, *args, allow_partial=False, **kwargs):
+    original(self, *args, **kwargs)
+    self.allow_partial = allow_partial
+
+
+def _call_pretrained(original, self, module):
+    rule = _get_rule()
+    with rule.loading(starts=True, allow_partial=self.allow_partial):
+        return original(self, module)
+
+
+def _load_in_runner(original, self, *args, **kwargs):
+    is_training = isinstance(self._train_loop, BaseLoop)
+    with _get_rule().loading(
+        starts=is_training and not self._resume,
+        allow_partial=self.cfg.get('allow_partial', False),
+    ):
+        return original(self, *args, **kwargs)
