@@ -13,8 +13,8 @@ import torch
 import mmactive
 from mmactive.ops import extension
 
-PACKAGE = Path(mmactive.__file__).parent
-LIBRARY = PACKAGE / '_ext.so'
+LIBRARY = Path(mmactive.__file__).with_name('_ext.so')
+SOURCES = Path(__file__).parents[2] / 'mmactive' / 'ops' / 'csrc'
 
 # By the versions of the symbols: C library, C++ library and compiler runtime.
 SYSTEM = {'GLIBC': (2, 28), 'GLIBCXX': (3, 4, 24), 'CXXABI': (1, 3, 11)}
@@ -64,7 +64,7 @@ def test_loads_where_pytorch_loads(undefined):
 def test_sources_include_the_stable_abi_alone():
     sources = [
         path
-        for path in (PACKAGE / 'ops' / 'csrc').rglob('*')
+        for path in SOURCES.rglob('*')
         if path.suffix in ('.cpp', '.cu', '.h')
     ]
     assert len(sources) > 5

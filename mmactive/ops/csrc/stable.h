@@ -1,7 +1,8 @@
 // Copyright (c) mmactive contributors. All rights reserved.
-// What PyTorch's stable ABI leaves to its users. The extension keeps to that ABI (torch/csrc/stable,
-// torch/headeronly), as of the version that setup.py sets as TORCH_TARGET_VERSION, so that one
-// library serves every later PyTorch. ATen and c10 are not to be included.
+// What PyTorch's stable ABI leaves to its users. The extension keeps to that ABI
+// (torch/csrc/stable, torch/headeronly), as of the version that setup.py sets as
+// TORCH_TARGET_VERSION, so that one library serves every later PyTorch. ATen and c10 are not to be
+// included.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -28,7 +29,7 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using Sizes = torch::headeronly::IntHeaderOnlyArrayRef;
 
-// Python raises a ValueError for this exception.
+// In Python this exception is a ValueError. The stable ABI has none that is a TypeError.
 #define MMACTIVE_CHECK_VALUE(condition, ...)                                          \
   do {                                                                                \
     if (C10_UNLIKELY_OR_CONST(!(condition))) {                                        \
@@ -37,9 +38,9 @@ using Sizes = torch::headeronly::IntHeaderOnlyArrayRef;
   } while (0)
 
 // Calls a lambda in which `scalar_t` is one of the dtypes that the operators take.
-#define MMACTIVE_DISPATCH(dtype, name, ...)                                                \
-  THO_DISPATCH_V2(                                                                         \
-      dtype, name, AT_WRAP(__VA_ARGS__), AT_EXPAND(AT_FLOATING_TYPES), ScalarType::Half,   \
+#define MMACTIVE_DISPATCH(dtype, name, ...)                                              \
+  THO_DISPATCH_V2(                                                                       \
+      dtype, name, AT_WRAP(__VA_ARGS__), AT_EXPAND(AT_FLOATING_TYPES), ScalarType::Half, \
       ScalarType::BFloat16)
 
 // What the operators compute with.
@@ -84,8 +85,8 @@ inline Tensor as_dtype(const Tensor& tensor, ScalarType dtype) {
   return tensor.scalar_type() == dtype ? tensor : torch::stable::to(tensor, dtype);
 }
 
-// An uninitialized, contiguous tensor on the device of another one. torch::stable::empty goes
-// through the dispatcher, which takes ten times as long.
+// An uninitialized, contiguous tensor on the device of another one, without the detour of
+// torch::stable::empty through the dispatcher, which small tensors would feel.
 template <size_t kDim>
 Tensor empty(const std::array<int64_t, kDim>& sizes, ScalarType dtype, const Tensor& like) {
   std::array<int64_t, kDim> strides;

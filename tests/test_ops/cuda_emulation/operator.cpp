@@ -33,7 +33,8 @@ mmactive::Geometry geometry(
     const std::vector<int64_t>& s, bool is_double, int64_t dim, int64_t vector_length) {
   const mmactive::Shape shape{s[0], s[1], s[2], s[3], s[4], s[5]};
   return mmactive::make_geometry(
-      shape, is_double ? mmactive::ScalarType::Double : mmactive::ScalarType::Float, dim, vector_length);
+      shape, is_double ? mmactive::ScalarType::Double : mmactive::ScalarType::Float, dim,
+      vector_length);
 }
 
 std::tuple<int64_t, int64_t, int64_t, int64_t> lines(

@@ -263,7 +263,8 @@ std::tuple<Tensor, Tensor> axial_deform_gather_backward(
   const ScalarType dtype = input.scalar_type();
   if (offset.scalar_type() == ScalarType::Double && dtype != ScalarType::Double) {
     const auto [grad_input, grad_offset] = axial_deform_gather_backward(
-        as_dtype(grad_output, ScalarType::Double), as_dtype(input, ScalarType::Double), offset, dim);
+        as_dtype(grad_output, ScalarType::Double), as_dtype(input, ScalarType::Double), offset,
+        dim);
     return {as_dtype(grad_input, dtype), grad_offset};
   }
   const Tensor grad_input = empty(shape.input_sizes(), dtype, input);
