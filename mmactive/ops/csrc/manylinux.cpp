@@ -2,6 +2,7 @@
 // Lets a library that was compiled on a new Linux load on every Linux that PyTorch's wheels load
 // on, from glibc 2.28 and the libstdc++ of GCC 8 on: defines here what the headers would otherwise
 // ask newer ones for.
+#include <new>
 #include <sstream>
 
 #if defined(__x86_64__) && defined(__GLIBC__)
@@ -9,6 +10,13 @@
 // These constructors are older as templates than as symbols of libstdc++.
 template class std::basic_ostringstream<char>;
 template class std::basic_stringstream<char>;
+
+// What GCC 11 and later call where a container would be too large.
+namespace std {
+void __throw_bad_array_new_length() {
+  throw bad_array_new_length();
+}
+}  // namespace std
 
 extern "C" {
 
