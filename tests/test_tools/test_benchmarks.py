@@ -208,6 +208,7 @@ def test_check_of_the_operator(load, monkeypatch, capsys):
 
 def test_models(tmp_path, start_process):
     names = ['ActiveMLP-T', 'reference', 'ResNet-50 (torchvision)']
+    names += ['AS-MLP-T', 'AS-MLP-T (published)']
     out = start_process(
         *(sys.executable, BENCHMARKS / 'benchmark_models.py'),
         *('--models', *names, '--batch-size', 1, '--resolution', 64),
@@ -222,6 +223,9 @@ def test_models(tmp_path, start_process):
             assert result['images_per_second'] == pytest.approx(expected)
             assert result['peak_bytes'] > 1e5
         assert f'\n{measure}\n| model ' in out
+        ours, published = (r['seconds'] for r in chosen[-2:])
+        line = rf'\| AS-MLP-T +\|.* {published / ours:.2f}x +\| +\d+ \|'
+        assert re.search(line, out)
     scaling = [r for r in results if r['measure'] == 'scaling']
     assert {r['resolution'] for r in scaling} == {32, 64}
     assert 'Swin-T (torchvision)' in {r['variant'] for r in scaling}

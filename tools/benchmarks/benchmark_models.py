@@ -5,8 +5,9 @@ Measures images per second and peak memory in inference and in training steps
 (forward, backward, AdamW), and on request (``--scaling``) how the time for one
 image grows with its size. The networks are classifiers with random weights
 and take turns. ``reference`` is ActiveMLP-Tiny in the formulation of the
-released models, on torchvision's deformable convolution. Needs PyTorch; models
-of libraries that are not installed are left out.
+released models, on torchvision's deformable convolution; CycleMLP-B2 and
+AS-MLP-T are compared with their published formulations, too. Needs PyTorch;
+models of libraries that are not installed are left out.
 
     python tools/benchmarks/benchmark_models.py --modes inference
     python tools/benchmarks/benchmark_models.py --configs A.py B.py
@@ -20,6 +21,7 @@ import itertools
 import logging
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Callable, Dict, Iterator, List
 
 import openmmlab_stand_in
@@ -70,13 +72,37 @@ def activemlp(deploy: bool = False) -> nn.Module:
     return Classifier(backbone, 512)
 
 
-def reference() -> nn.Module:
-    """ActiveMLP-Tiny as the released weights have it."""
-    path = Path(__file__).parents[2] / 'tests' / 'reference_activemlp.py'
-    spec = importlib.util.spec_from_file_location('reference_activemlp', path)
+def shift_mlp(name: str, arch: str, channels: int) -> nn.Module:
+    """Another backbone of ours."""
+    from mmactive import models
+
+    return Classifier(getattr(models, name)(arch), channels)
+
+
+def load_reference(name: str) -> ModuleType:
+    """Imports one of the published formulations, a file of the tests."""
+    path = Path(__file__).parents[2] / 'tests' / f'{name}.py'
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.ReferenceActiveMLP('tiny')
+    return module
+
+
+def reference() -> nn.Module:
+    """ActiveMLP-Tiny as the released weights have it."""
+    return load_reference('reference_activemlp').ReferenceActiveMLP('tiny')
+
+
+def published_cyclemlp() -> nn.Module:
+    """CycleMLP-B2 on ``deform_conv2d``."""
+    module = load_reference('reference_shift_mlps')
+    return module.ReferenceCycleMLP(**module.CYCLEMLP_B2)
+
+
+def published_asmlp() -> nn.Module:
+    """AS-MLP-T that pads, cuts and rolls."""
+    module = load_reference('reference_shift_mlps')
+    return module.ReferenceASMLP(**module.ASMLP_T)
 
 
 def from_torchvision(name: str) -> nn.Module:
@@ -141,6 +167,10 @@ MODELS: Dict[str, Callable[[], nn.Module]] = {
     OURS: activemlp,
     f'{OURS} (deploy)': partial(activemlp, deploy=True),
     'reference': reference,
+    'CycleMLP-B2': partial(shift_mlp, 'CycleMLP', 'b2', 512),
+    'CycleMLP-B2 (published)': published_cyclemlp,
+    'AS-MLP-T': partial(shift_mlp, 'ASMLP', 'tiny', 768),
+    'AS-MLP-T (published)': published_asmlp,
     'Swin-T (torchvision)': partial(from_torchvision, 'swin_t'),
     'Swin-T (mmpretrain)': swin_of_mmpretrain,
     'Swin-T (timm)': partial(from_timm, 'swin_tiny_patch4_window7_224'),
@@ -148,6 +178,10 @@ MODELS: Dict[str, Callable[[], nn.Module]] = {
     'ResNet-50 (torchvision)': partial(from_torchvision, 'resnet50'),
     'PVTv2-B2 (mmdet)': pvt_of_mmdet,
     'PVTv2-B2 (timm)': partial(from_timm, 'pvt_v2_b2'),
+}
+# What they are compared with, beside the reference.
+PUBLISHED = {
+    name: f'{name} (published)' for name in ('CycleMLP-B2', 'AS-MLP-T')
 }
 # Those that are compared over the resolution; timm's Swin has a fixed one.
 SCALING_MODELS = [OURS, 'reference', 'Swin-T (torchvision)']
@@ -167,7 +201,7 @@ def build_models(names: List[str], args: argparse.Namespace) -> dict:
         models[name] = model.to(args.device)
     if args.compile:
         for name, model in list(models.items()):
-            if name != 'reference':
+            if name != 'reference' and 'published' not in name:
                 models[f'{name} (compiled)'] = torch.compile(model)
     return models
 
@@ -316,6 +350,12 @@ def summarize(results: List[dict]) -> Dict[str, str]:
             for row, result in zip(rows, chosen.values()):
                 ratio = base['seconds'] / result['seconds']
                 row.insert(2, f'{ratio:.2f}x')
+        if set(PUBLISHED.values()) & set(chosen):
+            header.insert(-1, '/ published')
+            for row, (name, result) in zip(rows, chosen.items()):
+                other = chosen.get(PUBLISHED.get(name))
+                ratio = other['seconds'] / result['seconds'] if other else None
+                row.insert(-1, f'{ratio:.2f}x' if other else '')
         tables[mode] = format_table(header, rows)
     scaling = [r for r in results if r['measure'] == 'scaling']
     if scaling:

@@ -8,7 +8,7 @@ weights of the same distribution, but no configs and no checkpoints.
 
 import sys
 from types import ModuleType
-from typing import Callable, Optional
+from typing import Callable, Optional, Tuple
 
 from torch import nn
 
@@ -49,17 +49,28 @@ class Registry:
         return self.modules[kwargs.pop('type').rpartition('.')[2]](**kwargs)
 
 
+def build_norm_layer(cfg: dict, dims: int) -> Tuple[str, nn.Module]:
+    """In place of ``mmcv.cnn.build_norm_layer``, for LN and GN."""
+    if cfg['type'] == 'GN':
+        return 'gn', nn.GroupNorm(cfg['num_groups'], dims)
+    return 'ln', nn.LayerNorm(dims)
+
+
 CONTENTS = {
     'mmengine': {},
     'mmengine.config': {},
     'mmengine.config.utils': dict(MODULE2PACKAGE={}),
-    'mmengine.model': dict(BaseModule=BaseModule, ModuleList=nn.ModuleList),
+    'mmengine.model': dict(
+        BaseModule=BaseModule,
+        ModuleList=nn.ModuleList,
+        Sequential=nn.Sequential,
+    ),
     'mmengine.registry': dict(
         MODELS=None, OPTIM_WRAPPERS=None, Registry=Registry
     ),
     'mmcv': {},
     'mmcv.cnn': dict(
-        build_norm_layer=lambda cfg, dims: ('ln', nn.LayerNorm(dims)),
+        build_norm_layer=build_norm_layer,
         build_activation_layer=lambda cfg: nn.GELU(),
     ),
     # With a probability of zero.
