@@ -20,6 +20,7 @@ with import_hint():
         OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     )
     from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+    from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
     from mmengine.registry import DefaultScope, Registry
 
 
@@ -88,6 +89,12 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
 HOOKS = Registry(
     'hook',
     parent=MMENGINE_HOOKS,
+    scope='mmactive',
+    locations=['mmactive.engine'],
+)
+RUNNERS = Registry(
+    'runner',
+    parent=MMENGINE_RUNNERS,
     scope='mmactive',
     locations=['mmactive.engine'],
 )

@@ -4,8 +4,8 @@
 from argparse import Namespace
 
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
+from mmactive.engine import work_dir
 from mmactive.engine.launch import build_runner, set_dataloader_defaults
 from mmactive.engine.options import (
     check_checkpoint,
@@ -24,7 +24,12 @@ def parse_args() -> Namespace:
         const='auto',
         metavar='CHECKPOINT',
         help='go on from a checkpoint, without one (or with "auto") from the '
-        'latest one in the work dir, if there is one',
+        'newest whole one in the work dir, if there is one',
+    )
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='start anew in a work dir that has checkpoints, and remove them',
     )
     parser.add_argument(
         '--amp', action='store_true', help='train in mixed precision'
@@ -51,7 +56,10 @@ def parse_args() -> Namespace:
         const=False,
         help='start the loading processes anew in each epoch',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.overwrite and args.resume is not None:
+        parser.error('--overwrite and --resume exclude each other')
+    return args
 
 
 def merge_args(cfg: Config, args: Namespace) -> None:
@@ -80,7 +88,7 @@ def merge_args(cfg: Config, args: Namespace) -> None:
         cfg.auto_scale_lr.enable = True
     if args.resume == 'auto':
         # Without a checkpoint, `load_from` is still where training starts.
-        if find_latest_checkpoint(cfg.work_dir) is not None:
+        if work_dir.has_checkpoints(cfg):
             cfg.resume = True
             cfg.load_from = None
     elif args.resume is not None:
@@ -100,6 +108,7 @@ def main() -> None:
         check_checkpoint('load_from', cfg.load_from)
     if cfg.get('val_dataloader'):
         check_dataloader(cfg, 'val_dataloader')
+    work_dir.prepare(cfg, args.overwrite)
     build_runner(cfg).train()
 
 

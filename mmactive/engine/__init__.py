@@ -1,10 +1,14 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 from .cpu_amp import CPUAmpOptimWrapper
+from .hooks import CheckpointHook, FiniteLossHook, StopHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .runner import Runner
 
 __all__ = [
     'CPUAmpOptimWrapper',
+    'CheckpointHook',
+    'FiniteLossHook',
     'LayerDecayOptimWrapperConstructor',
     'Runner',
+    'StopHook',
 ]

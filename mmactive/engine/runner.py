@@ -1,13 +1,31 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-"""mmengine's runner, with errors that name the data at fault."""
+"""mmengine's runner, which loses nothing and says what is at fault."""
 
+import errno
+import multiprocessing
+import os
+import os.path as osp
+import time
+from datetime import timedelta
+from inspect import isclass
 from typing import Optional, Union
 
 from mmengine.dataset import BaseDataset
+from mmengine.dist import (
+    broadcast_object_list,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.evaluator import Evaluator
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
+from torch import distributed, nn
 from torch.utils.data import DataLoader
+
+from mmactive.registry import RUNNERS
 
 from .checks.checkpoint import loading
 from .checks.data import (
@@ -20,10 +38,24 @@ from .checks.data import (
     iter_leaves,
 )
 from .checks.heads import check_batch_augments, check_num_classes
+from .random_state import seed_batches, skip_batches
+from .work_dir import find_checkpoint
+
+# What a full disk, a quota and a limit of file sizes come up as
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+# Seconds that a process has to say that it is still there
+ANSWER_TIME = 10
 
 
+@RUNNERS.register_module()
 class Runner(MMEngineRunner):
-    """Runs a config.
+    """Runs a config; ``runner_type = 'mmactive.Runner'`` in one of yours.
+
+    A run that is resumed does what it would have done uninterrupted. To
+    mmengine's default hooks come ``stop`` and ``finite_loss``, and
+    ``checkpoint`` writes files that are whole; see
+    :mod:`mmactive.engine.hooks`. None in the config leaves one out.
 
     Says what is wrong where mmengine and the libraries stop with an error that
     does not tell: a data set without images or with a broken annotation file,
@@ -62,6 +94,7 @@ class Runner(MMEngineRunner):
             if isinstance(dataset, BaseDataset):
                 check_dataset(dataset, files)
                 dataset.pipeline = CheckedPipeline(dataset)
+        seed_batches(loader, seed)
         return loader
 
     def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
@@ -148,3 +181,129 @@ class Runner(MMEngineRunner):
         check_num_classes(self.model, loop.dataloader.dataset)
         check_evaluator(loop.evaluator, loop.dataloader.dataset)
         return loop
+
+    def register_default_hooks(self, hooks: Optional[dict] = None) -> None:
+        """Registers mmengine's default hooks and those of this package.
+
+        Args:
+            hooks (dict, optional): Hooks or their configs by name. None leaves
+                a hook out.
+        """
+        hooks = dict(
+            dict(
+                checkpoint=dict(type='CheckpointHook', interval=1),
+                stop=dict(type='mmactive.StopHook'),
+                finite_loss=dict(type='mmactive.FiniteLossHook'),
+            ),
+            **(hooks or {}),
+        )
+        for name in ('stop', 'finite_loss'):
+            if hooks[name] is None:
+                del hooks[name]
+        checkpoint = hooks['checkpoint']
+        if isinstance(checkpoint, dict):
+            kind = checkpoint.get('type')
+            kind = kind if isclass(kind) else HOOKS.get(kind)
+            if kind is CheckpointHook:
+                hooks['checkpoint'] = dict(
+                    checkpoint, type='mmactive.CheckpointHook'
+                )
+        super().register_default_hooks(hooks)
+
+    def load_or_resume(self) -> None:
+        """Loads weights, or resumes what all processes take for the newest."""
+        wanted = self._resume and self._load_from is None
+        if wanted and not self._has_loaded:
+            found = [None]
+            if is_main_process():
+                found = [find_checkpoint(self.work_dir, self._get_out_dir())]
+            broadcast_object_list(found)
+            self._load_from = found[0]
+        super().load_or_resume()
+
+    def _get_out_dir(self) -> Optional[str]:
+        """Returns the folder of the checkpoints, if it is another one."""
+        for hook in self.hooks:
+            if isinstance(hook, CheckpointHook) and hook.out_dir is not None:
+                name = osp.basename(self.work_dir.rstrip(osp.sep))
+                return osp.join(hook.out_dir, name)
+        return None
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Resumes training where a checkpoint was saved.
+
+        Args:
+            filename (str): File or URL.
+            args (tuple): As mmengine's.
+            kwargs (dict): As mmengine's.
+        """
+        super().resume(filename, *args, **kwargs)
+        skip_batches(self.train_loop, self.seed)
+        if self.iter >= self.max_iters:
+            self._finished = filename
+
+    def train(self) -> nn.Module:
+        """Trains.
+
+        Returns:
+            nn.Module: The model.
+
+        Raises:
+            OSError: If the disk is full. The error names the file or folder.
+            RuntimeError: If another process of the run does not answer. The
+                error names it.
+        """
+        self._finished = None
+        try:
+            model = super().train()
+        except OSError as error:
+            if error.errno not in FULL or error.filename:
+                raise
+            reason = os.strerror(error.errno)
+            raise OSError(error.errno, reason, self.work_dir) from error
+        except RuntimeError as error:
+            if 'DataLoader timed out' in str(error):
+                # Python waits at its end even for processes that are stopped.
+                for child in multiprocessing.active_children():
+                    child.kill()
+            if distributed.is_initialized() and _is_of_others(error):
+                raise RuntimeError(
+                    f'process {get_rank()} at iteration {self.iter + 1}: '
+                    f'{_find_silent_processes()}: {error}'
+                ) from error
+            raise
+        if self._finished is not None:
+            self.logger.warning(
+                f'{self._finished} is the end of this training: all '
+                f'{self.max_iters} iterations are done, and there was nothing '
+                'to resume'
+            )
+        return model
+
+
+def _is_of_others(error: RuntimeError) -> bool:
+    """Tells whether an error comes from talking to other processes."""
+    backend_error = getattr(distributed, 'DistBackendError', ())
+    return isinstance(error, backend_error) or 'gloo' in str(error)
+
+
+def _find_silent_processes() -> str:
+    """Names the processes of a run that do not say that they have failed.
+
+    Those that live notice at about the same time that one does not answer.
+    """
+    ranks = set(range(get_world_size())) - {get_rank()}
+    try:
+        store = distributed.distributed_c10d._get_default_store()
+        store.set_timeout(timedelta(seconds=ANSWER_TIME))
+        store.set(f'failed/{get_rank()}', '1')
+        end = time.monotonic() + ANSWER_TIME
+        while ranks and time.monotonic() < end:
+            time.sleep(0.1)
+            ranks -= {r for r in ranks if store.check([f'failed/{r}'])}
+    except RuntimeError:
+        return 'the first process of the run, which keeps its store, is gone'
+    if not ranks:
+        return 'all processes are there, but one was too late'
+    names = ', '.join(map(str, sorted(ranks)))
+    return f'process {names} of the run has ended or hangs'

@@ -1,0 +1,49 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+"""Files that are either whole or not there."""
+
+import os
+import os.path as osp
+from contextlib import suppress
+from typing import Union
+
+
+def write_atomically(path: str, content: Union[bytes, memoryview]) -> None:
+    """Writes a file beside its place and renames it when it is on the disk.
+
+    Whoever dies meanwhile, the process or the machine, leaves the old file or
+    the new one.
+
+    Args:
+        path (str): The file. Its folder is made if it is missing.
+        content (bytes | memoryview): What it shall hold.
+
+    Raises:
+        OSError: If it cannot be written. The error names the file, and what
+            was there before stays.
+    """
+    folder = osp.dirname(osp.abspath(path))
+    # One writer at a time has a work dir, so that the next one overwrites what
+    # a killed one has left of it.
+    temporary = f'{path}.tmp'
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(temporary, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            os.remove(temporary)
+        raise OSError(error.errno, os.strerror(error.errno), path) from error
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: str) -> None:
+    """Puts a renaming on the disk, on file systems that can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
