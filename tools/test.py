@@ -1,6 +1,7 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 """Tests a classifier, a detector or a segmentor."""
 
+import os.path as osp
 from argparse import Namespace
 
 from mmengine import fileio
@@ -11,6 +12,7 @@ from mmactive.engine.launch import build_runner, set_dataloader_defaults
 from mmactive.engine.options import (
     check_checkpoint,
     check_dataloader,
+    get_type_name,
     iter_datasets,
     load_config,
     make_parser,
@@ -92,6 +94,11 @@ def add_output(cfg: Config, out: str) -> None:
     if not isinstance(evaluators, list):
         evaluators = [evaluators]
     if cfg.default_scope == 'mmseg':
+        if osp.splitext(out)[1] or osp.isfile(out):
+            raise ValueError(
+                '--out: the predictions of a segmentor are a folder of label '
+                f'maps, but got the name of a file: {out!r}'
+            )
         for evaluator in evaluators:
             evaluator.update(output_dir=out, keep_results=True)
         return
@@ -128,7 +135,10 @@ def add_tta(cfg: Config) -> None:
         )
         heads = dict(cfg.model, **(cfg.model.get('roi_head') or {}))
         for key in ('mask_head', 'panoptic_head'):
-            if heads.get(key) and get_name(cfg.tta_model) == 'DetTTAModel':
+            if (
+                heads.get(key)
+                and get_type_name(cfg.tta_model) == 'DetTTAModel'
+            ):
                 raise ValueError(
                     '--tta: DetTTAModel merges boxes alone, but the model '
                     f'has a {key}; test it without --tta'
@@ -145,14 +155,8 @@ def add_tta(cfg: Config) -> None:
     cfg.custom_hooks = [
         hook
         for hook in cfg.get('custom_hooks') or []
-        if get_name(hook) != 'EMAHook'
+        if get_type_name(hook) != 'EMAHook'
     ]
-
-
-def get_name(cfg: dict) -> str:
-    """Returns the name of a config's type, without the library's."""
-    kind = cfg['type']
-    return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
 
 
 def flip_pipeline(pipeline: list, scope: str) -> list:

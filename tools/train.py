@@ -10,6 +10,7 @@ from mmactive.engine.launch import build_runner, set_dataloader_defaults
 from mmactive.engine.options import (
     check_checkpoint,
     check_dataloader,
+    get_type_name,
     load_config,
     make_parser,
 )
@@ -71,7 +72,7 @@ def merge_args(cfg: Config, args: Namespace) -> None:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
-        wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+        wrapper = get_type_name(cfg.optim_wrapper, 'OptimWrapper')
         if wrapper not in ('OptimWrapper', 'AmpOptimWrapper'):
             raise ValueError(
                 '--amp: optim_wrapper.type must be OptimWrapper or '

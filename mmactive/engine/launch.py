@@ -16,8 +16,11 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from torch import distributed
 
-from .options import SPLITS
+from .options import SPLITS, get_type_name
 from .runner import Runner
+
+# Seconds after which processes that load no batch are taken to hang
+LOADING_TIMEOUT = 600
 
 
 def set_dataloader_defaults(
@@ -28,7 +31,8 @@ def set_dataloader_defaults(
     """Fills in what the dataloaders of a config leave to the tools.
 
     mmpretrain's configs count on their tools to choose ``collate_fn`` and, as
-    far as the config does not, the other two.
+    far as the config does not, the other two. Loading processes that hang end
+    a run after ten minutes (``timeout``).
 
     Args:
         cfg (Config): The config, changed in place.
@@ -50,6 +54,8 @@ def set_dataloader_defaults(
         if loader.get('num_workers', 0) == 0:
             # PyTorch refuses to keep workers where there are none.
             loader.persistent_workers = False
+        else:
+            loader.setdefault('timeout', LOADING_TIMEOUT)
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -71,7 +77,7 @@ def build_runner(cfg: Config) -> Runner:
 def _adapt_to_cpu(cfg: Config) -> None:
     """Replaces what mmengine takes for granted to be a GPU's."""
     optim_wrapper = cfg.get('optim_wrapper') or {}
-    if optim_wrapper.get('type') == 'AmpOptimWrapper':
+    if get_type_name(optim_wrapper) == 'AmpOptimWrapper':
         warnings.warn(
             'There is no accelerator: mixed precision means the backbone in '
             'bfloat16 on the CPU, without loss scaling.',
@@ -121,7 +127,7 @@ def _revert_sync_batchnorm(cfg: Any) -> None:
         for value in cfg:
             _revert_sync_batchnorm(value)
     elif isinstance(cfg, dict):
-        if cfg.get('type') == 'SyncBN':
+        if get_type_name(cfg) in ('SyncBN', 'SyncBatchNorm'):
             warnings.warn(
                 'There is no accelerator: BN takes the place of SyncBN, with '
                 'the statistics of each process.',

@@ -5,15 +5,23 @@ The three libraries bring tools of their own, which differ in details. These
 work with the configs of all three; ``default_scope`` tells the task.
 """
 
+import ast
+import difflib
+import inspect
 import itertools
 import os
 import os.path as osp
+import re
 import warnings
 from argparse import ArgumentParser, Namespace
-from typing import Any, Iterator, List, Optional
+from inspect import isclass
+from typing import Any, Iterable, Iterator, List, Optional, Sequence
 
 from mmengine import fileio
 from mmengine.config import Config, DictAction
+from mmengine.runner import Runner as MMEngineRunner
+
+from .variables import load_with
 
 TASKS = dict(
     mmpretrain='classification',
@@ -21,6 +29,72 @@ TASKS = dict(
     mmseg='segmentation',
 )
 SPLITS = ('train', 'val', 'test')
+
+# What is read of a config: the runner's arguments, and what else mmengine, the
+# libraries and the tools here look for
+SETTINGS = {
+    *inspect.signature(MMEngineRunner.__init__).parameters,
+    *('activation_checkpointing', 'compile', 'custom_imports'),
+    *('efficient_conv_bn_eval', 'find_unused_parameters'),
+    *('model_wrapper_cfg', 'runner_type', 'sync_bn', 'strategy'),
+    *('tta_model', 'tta_pipeline'),
+} - {'self', 'cfg'}
+
+# Variables that are paths, and the settings that are made from them
+PATHS = dict(
+    data_root='<train, val, test>_dataloader.dataset.data_root',
+    pretrained='model.backbone.init_cfg.checkpoint',
+)
+
+
+class OptionAction(DictAction):
+    """Parses KEY=VALUE as mmengine does, but keeps blanks in values."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        namespace: Namespace,
+        values: Sequence[str],
+        option_string: Optional[str] = None,
+    ) -> None:
+        """Adds options to the arguments, or ends with what is wrong."""
+        options = dict(getattr(namespace, self.dest, None) or {})
+        for text in values:
+            key, sign, value = text.partition('=')
+            if not sign or not key:
+                parser.error(
+                    f'{option_string}: expected KEY=VALUE, but got {text!r}; '
+                    'put a value that has blanks in quotes, as in '
+                    "'data_root=/my data'"
+                )
+            try:
+                options[key] = _parse_value(value)
+            except (AssertionError, ValueError) as error:
+                parser.error(f'{option_string}: {key}: {error}')
+        setattr(namespace, self.dest, options)
+
+
+def _parse_value(text: str) -> Any:
+    """Parses a value as mmengine does, which drops all blanks.
+
+    Raises:
+        ValueError: If it is a list of words with blanks, without quotes.
+    """
+    text = text.strip()
+    if not re.search(r'\s', text):
+        return DictAction._parse_iterable(text)
+    if text[0] in '[(':
+        try:
+            return ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            pass
+    if not re.search(r'[^\s,[(]\s+[^\s,\])]', text):
+        return DictAction._parse_iterable(text)
+    if text[0] in '[(':
+        raise ValueError(
+            f'expected words that have blanks in quotes, but got {text}'
+        )
+    return text.strip('\'"')
 
 
 def make_parser(description: str) -> ArgumentParser:
@@ -35,10 +109,11 @@ def make_parser(description: str) -> ArgumentParser:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         metavar='KEY=VALUE',
         help='override settings of the config, as in '
-        'train_dataloader.batch_size=64 or key="[a,b]"; no blanks',
+        'train_dataloader.batch_size=64 or "max_epochs=3"; values with blanks '
+        'in quotes',
     )
     parser.add_argument(
         '--allow-partial',
@@ -89,11 +164,12 @@ def load_config(args: Namespace) -> Config:
         )
     if args.cfg_options is not None:
         merge_options(cfg, args.cfg_options)
-    scope = cfg.get('default_scope')
-    if scope not in TASKS:
+    cfg.default_scope = _find_scope(cfg)
+    if cfg.default_scope not in TASKS:
         raise ValueError(
             f'{args.config}: default_scope must be one of {list(TASKS)}, but '
-            f'got {scope!r}; inherit the default_runtime.py of a library'
+            f'got {cfg.default_scope!r}; inherit the default_runtime.py of a '
+            'library'
         )
     cfg.launcher = args.launcher
     if args.allow_partial:
@@ -106,48 +182,152 @@ def load_config(args: Namespace) -> Config:
     return cfg
 
 
+def get_type_name(cfg: dict, default: str = '') -> str:
+    """Returns the name of a config's type, without a scope or module.
+
+    Args:
+        cfg (dict): A config whose type is a class or the name of one, as in
+            'OptimWrapper' and 'mmengine.OptimWrapper'.
+        default (str): What to return without a type.
+    """
+    kind = cfg.get('type', default)
+    return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
+
+
+def _find_scope(cfg: Config) -> Optional[str]:
+    """Returns the library of a config, which tells its task.
+
+    Configs whose types are classes need no ``default_scope``.
+    """
+    scope = cfg.get('default_scope')
+    if scope not in (None, 'mmengine'):
+        return scope
+    kind = (cfg.get('model') or {}).get('type')
+    names = [kind or '']
+    if isclass(kind):
+        names = [cls.__module__ for cls in kind.__mro__]
+    libraries = [name.partition('.')[0] for name in names]
+    return next((name for name in libraries if name in TASKS), scope)
+
+
 def merge_options(cfg: Config, options: dict) -> None:
     """Merges options of the command line into a config.
 
-    The configs' variables ``data_root`` and ``pretrained`` have done their
-    work when a config is loaded: setting one afterwards would change nothing.
-    Here it also changes the paths that were made from it.
+    A setting, such as ``train_dataloader.batch_size``, is set in the config. A
+    variable of the config files, such as ``max_epochs``, has done its work
+    when they are loaded: they are loaded again with its new value.
 
     Args:
-        cfg (Config): The config, changed in place.
+        cfg (Config): The config as it was loaded, changed in place.
         options (dict): Values by dotted keys, as ``DictAction`` parses them.
 
     Raises:
         TypeError: If ``data_root`` or ``pretrained`` is not a path.
-        ValueError: If the config has no such variable, or a setting that was
-            not made from it.
+        ValueError: If an option would change nothing that counts: if the
+            config files have no such variable, or make nothing of it. The
+            error names it.
     """
-    settings = dict(
-        data_root='<train, val, test>_dataloader.dataset.data_root',
-        pretrained='model.backbone.init_cfg.checkpoint',
-    )
-    for name, setting in settings.items():
-        if name not in options:
-            continue
+    variables = {
+        key: value
+        for key, value in options.items()
+        if _is_variable(cfg, key.partition('.')[0])
+    }
+    for name in PATHS.keys() & options.keys():
         if not cfg.get(name):
             raise ValueError(
                 f'{name}: the config makes nothing of such a variable; set '
-                f'{setting} instead'
+                f'{PATHS[name]} instead'
             )
         if not isinstance(options[name], str):
             raise TypeError(
                 f'{name}: expected a path, but got {options[name]!r}'
             )
-        old, new = cfg[name].rstrip('/'), options[name].rstrip('/')
-        for key, value in cfg.items():
-            cfg[key] = _replace_path(value, old, new)
-        for value in _list_settings(cfg, name):
-            if not f'{value}/'.startswith(f'{new}/'):
-                raise ValueError(
-                    f'{name}: the config has a {setting} of its own, '
-                    f'{value!r}; set that instead'
-                )
-    cfg.merge_from_dict(options)
+    for name in dict.fromkeys(key.partition('.')[0] for key in variables):
+        own = {
+            key: value
+            for key, value in variables.items()
+            if key.partition('.')[0] == name
+        }
+        loaded = _load_with(cfg, name, own)
+    if variables:
+        if own != variables:
+            loaded = load_with(cfg.filename, variables)
+        for name in PATHS.keys() & variables.keys():
+            _check_path(loaded, name, options[name])
+        object.__setattr__(cfg, '_cfg_dict', loaded._cfg_dict)
+    settings = {
+        key: value for key, value in options.items() if key not in variables
+    }
+    cfg.merge_from_dict(settings)
+
+
+def _is_variable(cfg: Config, name: str) -> bool:
+    """Tells a variable of config files from what is read of a config."""
+    if name == 'data_preprocessor':
+        # mmpretrain's runs read it, the others' models have taken it over.
+        return 'data_preprocessor' in (cfg.get('model') or {})
+    return name not in SETTINGS
+
+
+def _load_with(cfg: Config, name: str, options: dict) -> Config:
+    """Loads a config with another value of a variable.
+
+    Raises:
+        ValueError: If it changes no setting.
+    """
+    key = next(iter(options))
+    places = [
+        place
+        for setting in sorted(SETTINGS & set(cfg.keys()))
+        for place in _find_key(cfg[setting], name, setting)
+    ]
+    known = difflib.get_close_matches(name, [*cfg.keys(), *SETTINGS], 1)
+    hint = ''
+    if places:
+        hint = f'; set {" or ".join(places[:3])} instead'
+    elif known and name not in cfg:
+        hint = f'; is it {known[0]!r}?'
+    if name not in cfg or cfg.filename is None:
+        raise ValueError(
+            f'{key}: the config has no such variable, and nothing reads a '
+            f'setting of this name{hint}'
+        )
+    loaded = load_with(cfg.filename, options)
+    if loaded[name] != cfg[name] and not any(
+        loaded.get(setting) != cfg.get(setting) for setting in SETTINGS
+    ):
+        raise ValueError(
+            f'{key}: the config makes nothing of this variable that counts'
+            f'{hint}'
+        )
+    return loaded
+
+
+def _find_key(value: Any, key: str, path: str) -> Iterator[str]:
+    """Yields the dotted places of a key in a nested value."""
+    items: Iterable = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    for name, item in items:
+        if name == key:
+            yield f'{path}.{name}'
+        yield from _find_key(item, key, f'{path}.{name}')
+
+
+def _check_path(cfg: Config, name: str, path: str) -> None:
+    """Checks that all that is meant to lie at a path does.
+
+    Raises:
+        ValueError: If a config has set it by itself.
+    """
+    for value in _list_settings(cfg, name):
+        if not f'{value}/'.startswith(f'{path.rstrip("/")}/'):
+            raise ValueError(
+                f'{name}: the config has a {PATHS[name]} of its own, '
+                f'{value!r}; set that instead'
+            )
 
 
 def _list_settings(cfg: Config, name: str) -> List[str]:
@@ -165,18 +345,6 @@ def get_pretrained(cfg: Config) -> Optional[str]:
     backbone = (cfg.get('model') or {}).get('backbone') or {}
     init_cfg = backbone.get('init_cfg')
     return init_cfg.get('checkpoint') if isinstance(init_cfg, dict) else None
-
-
-def _replace_path(value: Any, old: str, new: str) -> Any:
-    """Replaces a path, and it as a folder of others, in a nested value."""
-    if isinstance(value, dict):
-        for key in value:
-            value[key] = _replace_path(value[key], old, new)
-    elif isinstance(value, (list, tuple)):
-        return type(value)(_replace_path(item, old, new) for item in value)
-    elif isinstance(value, str) and f'{value}/'.startswith(f'{old}/'):
-        return new + value[len(old) :]
-    return value
 
 
 def check_checkpoint(argument: str, path: str) -> None:

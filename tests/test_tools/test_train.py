@@ -44,13 +44,13 @@ def test_options_reach_the_config(workspace, run_tool):
         '--no-validate',
         '--no-pin-memory',
         '--no-persistent-workers',
-        *('--cfg-options', 'train_dataloader.batch_size=4', 'a.b=[1,2]'),
+        *('--cfg-options', 'train_dataloader.batch_size=4', 'env_cfg.b=[1,2]'),
     )
     cfg = Config.fromfile(workspace / 'elsewhere' / 'classifier.py')
     assert cfg.train_dataloader.batch_size == 4
     assert cfg.train_dataloader.pin_memory is False
     assert cfg.train_dataloader.persistent_workers is False
-    assert cfg.a.b == [1, 2]
+    assert cfg.env_cfg.b == [1, 2]
     assert cfg.val_cfg is None
     log = read_log(workspace / 'elsewhere')
     assert len(log) == 4  # of 16 images; no line of a validation

@@ -2,8 +2,6 @@
 _base_ = 'mmseg::_base_/models/fpn_r50.py'
 
 model = dict(
-    # For ADE20K's crops and classes
-    data_preprocessor=dict(size=(512, 512)),
     # A ResNet's, which any backbone would load
     pretrained=None,
     backbone=dict(
@@ -12,5 +10,6 @@ model = dict(
         # Chosen after PVT; the paper names stochastic depth, but no rate.
         drop_path_rate=0.1,
     ),
+    # ADE20K's
     decode_head=dict(num_classes=150),
 )

@@ -3,8 +3,6 @@
 _base_ = 'mmseg::_base_/models/upernet_r50.py'
 
 model = dict(
-    # For ADE20K's crops and classes
-    data_preprocessor=dict(size=(512, 512)),
     # A ResNet's, which any backbone would load
     pretrained=None,
     backbone=dict(
@@ -13,6 +11,7 @@ model = dict(
         # Documented for ActiveMLP-Large, taken for its other variants.
         drop_path_rate=0.2,
     ),
+    # ADE20K's
     decode_head=dict(num_classes=150),
     auxiliary_head=dict(num_classes=150),
 )
