@@ -12,10 +12,11 @@ MMCV ?= lite
 # Makes `python` in the scripts below that of .venv.
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup quickstart test lint docs wheel clean
+.PHONY: help setup quickstart test soak lint docs wheel clean
 help:
 	@echo 'make quickstart  train and test on real images, in minutes'
 	@echo 'make test        run the test suite'
+	@echo 'make soak        run for long what the tests run once, 25 minutes'
 	@echo 'make lint        check the style'
 	@echo 'make docs        write the documentation into docs/_build'
 	@echo 'make wheel       write the package for others into dist/'
@@ -32,6 +33,9 @@ quickstart: setup
 
 test: setup
 	$(IN_VENV) python -m pytest tests -m "not slow"
+
+soak: setup
+	$(IN_VENV) python tests/soak.py
 
 lint: setup
 	$(IN_VENV) ruff check .

@@ -83,8 +83,9 @@ pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
                    'scale_factor')),
 ]
+data_root = 'data/boxes/'
 dataset = dict(
-    data_root='data/boxes/', ann_file='boxes.json',
+    data_root=data_root, ann_file='boxes.json',
     data_prefix=dict(img='images/'), metainfo=dict(classes=('square',)),
     pipeline=pipeline)
 train_dataloader = dict(
@@ -92,7 +93,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=2, num_workers=0, persistent_workers=False, dataset=dataset)
 test_dataloader = val_dataloader
-val_evaluator = dict(ann_file='data/boxes/boxes.json')
+val_evaluator = dict(ann_file=data_root + 'boxes.json')
 test_evaluator = val_evaluator
 train_cfg = dict(max_epochs=1)
 default_hooks = dict(logger=dict(interval=1))
@@ -121,8 +122,9 @@ pipeline = [
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
+data_root = 'data/areas'
 dataset = dict(
-    type='BaseSegDataset', data_root='data/areas', img_suffix='.png',
+    type='BaseSegDataset', data_root=data_root, img_suffix='.png',
     data_prefix=dict(img_path='images', seg_map_path='labels'),
     metainfo=dict(
         classes=('ground', 'square'), palette=[[0, 0, 0], [255, 0, 0]]),

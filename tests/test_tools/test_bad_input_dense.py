@@ -41,14 +41,12 @@ MASK_RCNN = (
         rcnn=dict(sampler=dict(num=16))),
     test_cfg=dict(
         rpn=dict(nms_pre=100, max_per_img=50),
-        rcnn=dict(score_thr=0.0, max_per_img=10)))
-data_root = 'data/boxes/'""",
+        rcnn=dict(score_thr=0.0, max_per_img=10)))""",
     )
 )
 
 # The pipelines are those of the ADE20K configs, but for their sizes.
 FPN = f"""{SEGMENTOR}
-data_root = 'data/areas'
 train_dataloader['batch_size'] = 3
 train_dataloader['dataset'] = dict(dataset, pipeline=[
     dict(type='LoadImageFromFile'),
@@ -198,7 +196,8 @@ def test_unusual_images_with_boxes(place, run_tool):
 
     # Images without objects can be trained on, too.
     option = f'{key}.filter_empty_gt=False'
-    run_tool('train.py', 'det.py', '--no-validate', *BOXES, option)
+    options = ('--no-validate', '--overwrite')
+    run_tool('train.py', 'det.py', *options, *BOXES, option)
     assert len(read_losses(place / 'work_dirs/det')) == 5
 
 
@@ -217,7 +216,7 @@ def test_mosaic(place, fail, run_tool):
     label = np.full((64, 64), 7, np.uint8)
     for i in range(3):
         Image.fromarray(label).save(place / f'areas/labels/{i}.png')
-    message = fail('train.py', 'mosaic.py', '--no-validate', *AREAS)
+    message = fail('train.py', 'mosaic.py', '--overwrite', *AREAS)
     assert message.startswith('ValueError: areas/labels/')
     assert message.endswith('there is 7')
 
@@ -233,7 +232,7 @@ def test_ignored_label_maps(place, run_tool, fail):
     assert np.max(losses) > 0
     for i in range(3):
         label.save(place / f'areas/labels/{i}.png')
-    message = fail('train.py', 'seg.py', '--no-validate', *AREAS)
+    message = fail('train.py', 'seg.py', '--overwrite', *AREAS)
     assert message.startswith('ValueError: areas/labels: every pixel of 3 ')
 
 
