@@ -509,7 +509,9 @@ def test_checkpoint_of_other_classes(place, fail, run_tool):
     assert message.startswith(f'ValueError: other.pth: {key} is of shape (8, ')
     assert 'but the config makes it (2, ' in message
     assert message.endswith('was it trained for 2 classes?')
-    run_tool('train.py', 'seg.py', *AREAS, 'load_from=other.pth')
+    run_tool(
+        'train.py', 'seg.py', '--overwrite', *AREAS, 'load_from=other.pth'
+    )
 
 
 def test_masks_cannot_be_augmented(place, fail):
