@@ -37,7 +37,11 @@ from .checks.data import (
     compare_classes,
     iter_leaves,
 )
-from .checks.heads import check_batch_augments, check_num_classes
+from .checks.heads import (
+    check_batch_augments,
+    check_num_classes,
+    reads_names,
+)
 from .random_state import seed_batches, skip_batches
 from .work_dir import find_checkpoint
 
@@ -117,10 +121,19 @@ class Runner(MMEngineRunner):
         with loading(all_models=True):
             checkpoint = super().load_checkpoint(filename, *args, **kwargs)
         if not isinstance(self._train_loop, BaseLoop):
-            meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
-            for dataset in iter_leaves(self.test_dataloader.dataset):
-                compare_classes(dataset, meta.get('classes') or (), filename)
+            self._check_trained_classes(checkpoint, filename)
         return checkpoint
+
+    def _check_trained_classes(self, checkpoint: dict, filename: str) -> None:
+        """Checks that a dataset has the classes that a checkpoint knows."""
+        meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+        classes = meta.get('classes')
+        if classes is None or reads_names(self.model):
+            return
+        for loop in (self._val_loop, self._test_loop):
+            if isinstance(loop, BaseLoop):
+                for dataset in iter_leaves(loop.dataloader.dataset):
+                    compare_classes(dataset, classes, filename)
 
     def _init_model_weights(self) -> None:
         """Initializes the weights, from checkpoints that fit."""
@@ -163,7 +176,8 @@ class Runner(MMEngineRunner):
         """
         loop = super().build_val_loop(loop)
         dataset = loop.dataloader.dataset
-        if isinstance(self._train_loop, BaseLoop):
+        trains = isinstance(self._train_loop, BaseLoop)
+        if trains and not reads_names(self.model):
             check_same_classes(dataset, self._train_loop.dataloader.dataset)
         check_num_classes(self.model, dataset)
         check_evaluator(loop.evaluator, dataset)

@@ -31,7 +31,7 @@ def check_num_classes(model: nn.Module, dataset: Dataset) -> None:
         ValueError: If a head does not agree. The error names both.
     """
     model = unwrap(model)
-    if hasattr(model, 'language_model') or hasattr(model, 'text_encoder'):
+    if reads_names(model):
         return
     for leaf in iter_leaves(dataset):
         metainfo = getattr(leaf, 'metainfo', None) or {}
@@ -45,6 +45,12 @@ def check_num_classes(model: nn.Module, dataset: Dataset) -> None:
                     f'{type(leaf).__name__} has {len(classes)} classes: '
                     f'{", ".join(map(str, classes[:3]))} ...'
                 )
+
+
+def reads_names(model: nn.Module) -> bool:
+    """Whether a model reads the names of classes, and has no own of them."""
+    model = unwrap(model)
+    return hasattr(model, 'language_model') or hasattr(model, 'text_encoder')
 
 
 def check_batch_augments(model: nn.Module) -> None:

@@ -76,7 +76,7 @@ def compare_classes(
     Raises:
         ValueError: If a label has another class. The error names both.
     """
-    own = list(dataset.metainfo.get('classes') or ())
+    own = list(getattr(dataset, 'metainfo', {}).get('classes') or ())
     classes = list(classes)
     common = [name for name in own if name in classes]
     if own == classes or not own:

@@ -1,6 +1,7 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 """Checks of a dataset as a whole, once it has been built."""
 
+import itertools
 import logging
 import os.path as osp
 import sys
@@ -125,14 +126,9 @@ def check_same_classes(dataset: Dataset, learned: Dataset) -> None:
         if classes is None:
             continue
         folders = getattr(other, 'folder_to_idx', None)
+        by_folder = folders is not None and list(folders) == list(classes)
         for leaf in iter_leaves(dataset):
-            if isinstance(leaf, BaseDataset):
-                compare_classes(
-                    leaf,
-                    classes,
-                    get_source(other),
-                    folders is not None and list(folders) == list(classes),
-                )
+            compare_classes(leaf, classes, get_source(other), by_folder)
         return
 
 
@@ -157,7 +153,13 @@ def check_annotations(dataset: BaseDataset, file: CocoFile) -> None:
     skipped = list_counts(counts)
     if dataset.test_mode:
         return
-    if chosen.any() and not (kept & ~file.crowds).any():
+    if not chosen.any():
+        print_log(
+            f'{file.path}: no annotation is of the classes',
+            logger='current',
+            level=logging.WARNING,
+        )
+    elif not (kept & ~file.crowds).any():
         raise ValueError(
             f'{file.path}: none of its {len(chosen)} annotations can be '
             f'learned: {skipped}'
@@ -219,12 +221,17 @@ def check_evaluator(evaluator: Evaluator, dataset: Dataset) -> None:
         ValueError: If the metric could not be calculated, or would be wrong.
             The error names the file.
     """
-    for metric in evaluator.metrics:
+    leaves = [
+        leaf for leaf in iter_leaves(dataset) if isinstance(leaf, BaseDataset)
+    ]
+    pairs = itertools.product(evaluator.metrics, leaves)
+    if hasattr(evaluator, 'dataset_prefixes'):
+        # mmdet's of several datasets has a metric for each of them.
+        pairs = zip(evaluator.metrics, leaves)
+    for metric, leaf in pairs:
         coco = getattr(metric, '_coco_api', None)
         file = getattr(coco, 'checked_file', None)
-        if file is None or getattr(metric, 'format_only', False):
-            continue
-        for leaf in iter_leaves(dataset):
+        if file is not None and not getattr(metric, 'format_only', False):
             check_ground_truth(file, leaf, getattr(metric, 'metrics', []))
 
 

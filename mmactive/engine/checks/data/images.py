@@ -87,8 +87,7 @@ class CheckedPipeline(Compose):
         size = data.get('height'), data.get('width')
         has_image = has_map = False
         for transform in self.transforms:
-            loads_map = getattr(transform, 'with_seg', False) and not has_map
-            if loads_map and self.ignore_index is not None:
+            if not has_map and keeps_bytes(transform):
                 check_format(files[-1], transform.backend_args)
             data = transform(data)
             if data is None:
@@ -226,6 +225,14 @@ def check_format(path: str, backend_args: Optional[dict] = None) -> None:
             f'{values[wrong].max()}, but labels are whole numbers from 0 to '
             '255'
         )
+
+
+def keeps_bytes(transform: Callable) -> bool:
+    """Whether a transform loads label maps as mmseg does, a byte a pixel."""
+    return getattr(transform, 'with_seg', False) and any(
+        kind.__module__.startswith('mmseg.')
+        for kind in type(transform).__mro__
+    )
 
 
 def count_classes(dataset: BaseDataset) -> int:

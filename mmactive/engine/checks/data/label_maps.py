@@ -53,7 +53,9 @@ def check_label_maps(dataset: BaseDataset) -> None:
             f'{dataset.ignore_index}{hint}, which is ignored; expected labels '
             'of classes'
         )
-    if values == {0, dataset.ignore_index} and count_classes(dataset) != 1:
+    if count_classes(dataset) == 1:
+        return
+    if values == {0, dataset.ignore_index}:
         raise ValueError(
             f'{folder}: all pixels of {count} label maps are 0 or '
             f'{dataset.ignore_index}, which is ignored; a mask of two classes '

@@ -165,7 +165,8 @@ def _explain(
             reason += f'; it looks for files named *{suffix}'
         else:
             reason += (
-                '; training leaves out images without objects of its classes'
+                '; training leaves out images without objects of its classes, '
+                'and those smaller than filter_cfg says'
             )
     else:
         reason = find_bad_line(dataset) or reason
