@@ -38,6 +38,7 @@ def check_label_maps(dataset: BaseDataset) -> None:
     for i in range(0, len(dataset), step):
         record = dataset.get_data_info(i)
         record.setdefault('seg_fields', [])
+        record.pop('img_path', None)  # which is not used yet
         labels = np.unique(load(record)['gt_seg_map']).tolist()
         values.update(labels)
         count += 1
