@@ -34,12 +34,12 @@ class Registry:
     def __init__(self, *args, **kwargs) -> None:
         self.modules = {}
 
-    def register_module(self) -> Callable[[type], type]:
-        """Returns a decorator that registers a class."""
+    def register_module(self, name: Optional[str] = None) -> Callable:
+        """Returns a decorator that registers a class or a function."""
 
-        def register(cls):
-            self.modules[cls.__name__] = cls
-            return cls
+        def register(module):
+            self.modules[name or module.__name__] = module
+            return module
 
         return register
 
@@ -66,7 +66,12 @@ CONTENTS = {
         Sequential=nn.Sequential,
     ),
     'mmengine.registry': dict(
-        MODELS=None, OPTIM_WRAPPERS=None, Registry=Registry
+        DefaultScope=None,
+        HOOKS=None,
+        MODELS=None,
+        OPTIM_WRAPPERS=None,
+        OPTIM_WRAPPER_CONSTRUCTORS=None,
+        Registry=Registry,
     ),
     'mmcv': {},
     'mmcv.cnn': dict(
