@@ -2,6 +2,7 @@
 import argparse
 from functools import partial
 
+import published
 import pytest
 import torch
 from mmengine.hub import get_config
@@ -196,6 +197,16 @@ def test_a_dense_backbone_makes_no_classifier(convert):
     weights = make_zeros(dense=True)
     with pytest.raises(SystemExit, match='--target: expected dense'):
         convert(weights, '--target', 'classifier')
+
+
+@pytest.mark.parametrize('name', ['GFNet-ti', 'WaveMLP-T_dw'])
+def test_backbones_of_classifiers_describe_themselves(name, convert):
+    """GFNet without the norm of a classifier."""
+    weights = published.make_zeros(name)
+    converted = convert(weights, '--target', 'dense')
+    with torch.device('meta'):
+        model = MODELS.build(converted['meta']['model'])
+    model.load_state_dict(converted['state_dict'], assign=True)
 
 
 def test_code_is_not_run(convert, tmp_path):

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from mmactive.models.conversion import convert, revert
+from mmactive.registry import MODELS
 from mmactive.utils.checkpoint import load_from_local
 
 StateDict = Dict[str, Tensor]
@@ -87,15 +88,12 @@ def make_backbone(
     """
     if 'backbone' not in model_cfg:
         return converted, model_cfg
-    prefix = 'backbone.'
-    weights = {
-        name[len(prefix) :]: weight
-        for name, weight in converted.items()
-        if name.startswith(prefix)
-    }
     cfg = dict(model_cfg['backbone'])
     cfg.pop('gap', None)
-    return weights, cfg
+    # GFNet's norm, too, is one of classifiers alone.
+    with torch.device('meta'):
+        names = MODELS.build(cfg).state_dict()
+    return {name: converted[f'backbone.{name}'] for name in names}, cfg
 
 
 def save(checkpoint: dict, path: str) -> None:
