@@ -514,6 +514,30 @@ def test_checkpoint_of_other_classes(place, fail, run_tool):
     )
 
 
+def test_weights_that_do_not_fit(place, fail, run_tool):
+    """Nothing is trained or measured with random weights for given ones."""
+    write_areas(place, [(64, 64, 'RGB')] * 3)
+    run_tool('train.py', 'seg.py', '--no-validate', *AREAS)
+    checkpoint = load('work_dirs/seg/iter_2.pth')
+    weights = checkpoint['state_dict']
+    for name, old, new in (
+        ('renamed.pth', 'backbone.', 'net.'),
+        ('part.pth', 'mixer.', 'mix.'),
+    ):
+        renamed = {k.replace(old, new): x for k, x in weights.items()}
+        torch.save({**checkpoint, 'state_dict': renamed}, name)
+        train = ('train.py', 'seg.py', '--work-dir', name[:-4])
+        for command in (
+            ('test.py', 'seg.py', name, *AREAS),
+            (*train, *AREAS, f'load_from={name}'),
+            (*train, '--resume', name, *AREAS),
+        ):
+            message = fail(*command)
+            assert message.startswith(f'ValueError: {name}: ')
+            assert new in message
+    run_tool(*train, '--allow-partial', *AREAS, f'load_from={name}')
+
+
 def test_masks_cannot_be_augmented(place, fail):
     message = fail('test.py', 'det.py', 'any.pth', '--tta')
     assert message.startswith('ValueError: --tta: DetTTAModel merges boxes')

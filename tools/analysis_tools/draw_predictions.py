@@ -17,7 +17,7 @@ import mmcv
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
 from mmengine.visualization import Visualizer
 
@@ -160,7 +160,7 @@ def main() -> None:
     check_dataloader(cfg, 'test_dataloader')
     set_dataloader_defaults(cfg)
     runner = build_runner(cfg)
-    load_checkpoint(runner.model, args.checkpoint, map_location='cpu')
+    runner.load_checkpoint(args.checkpoint)
 
     samples = predict(runner)
     if cfg.default_scope == 'mmpretrain':
