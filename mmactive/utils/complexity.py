@@ -2,7 +2,7 @@
 """Counts parameters and multiply-adds of the models of all three libraries."""
 
 import copy
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Iterator, NamedTuple, Sequence
 
 import torch
@@ -11,6 +11,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -84,6 +85,20 @@ def _plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(enabled)
 
 
+class _EmptyOnMeta(TorchFunctionMode):
+    """Puts what is to be initialized on the meta device.
+
+    That saves the memory and the time for all weights. Other factories stay:
+    the numbers that they make may be read while a model is built.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func is torch.empty:
+            kwargs = {**kwargs, 'device': 'meta'}
+        return func(*args, **kwargs)
+
+
 def build_model(cfg: Config, device: str = 'meta') -> nn.Module:
     """Builds the model of a config for counting.
 
@@ -96,8 +111,10 @@ def build_model(cfg: Config, device: str = 'meta') -> nn.Module:
         nn.Module: The model in eval mode, with untrained weights.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    model = revert_sync_batchnorm(MODELS.build(copy.deepcopy(cfg.model)))
-    return model.to(device).eval()
+    mode = _EmptyOnMeta() if device == 'meta' else nullcontext()
+    with mode:
+        model = MODELS.build(copy.deepcopy(cfg.model))
+    return revert_sync_batchnorm(model).to(device).eval()
 
 
 def count_complexity(

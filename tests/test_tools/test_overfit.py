@@ -14,20 +14,16 @@ import pytest
 from .conftest import ROOT
 from .test_train import read_log
 
-UPERNET = (
-    ROOT
-    / 'configs'
-    / 'ade20k'
-    / 'upernet_activemlp-xtiny_8xb2-160k_ade20k-512x512.py'
-)
+# Of two-stage detectors alone
+FEWER_REGIONS = """
+model['train_cfg'] = dict(
+    rpn_proposal=dict(nms_pre=500, max_per_img=200),
+    rcnn=dict(sampler=dict(num=64)))
+"""
 
-DETECTOR = f"""
-_base_ = '{ROOT}/configs/coco/mask-rcnn_activemlp-xtiny_fpn_1x_coco.py'
-model = dict(
-    backbone=dict(init_cfg=None, drop_path_rate=0.0),
-    train_cfg=dict(
-        rpn_proposal=dict(nms_pre=500, max_per_img=200),
-        rcnn=dict(sampler=dict(num=64))))
+DETECTOR = """
+_base_ = 'CONFIG'
+model = dict(backbone=dict(init_cfg=None, drop_path_rate=0.0))
 train_pipeline = _base_.train_pipeline
 train_pipeline[2].update(scale=(256, 256))
 train_pipeline[3].update(prob=0.0)  # flip
@@ -49,7 +45,8 @@ val_evaluator = dict(ann_file='boxes/boxes.json')
 test_evaluator = val_evaluator
 max_epochs = 8
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
-optim_wrapper = dict(optimizer=dict(lr=4e-4), clip_grad=dict(max_norm=1.0))
+optim_wrapper = dict(
+    type='OptimWrapper', optimizer=dict(lr=4e-4), clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=20),
     dict(
@@ -59,12 +56,13 @@ default_hooks = dict(logger=dict(interval=10))
 randomness = dict(seed=0)
 """
 
-SEGMENTOR = f"""
-_base_ = '{UPERNET}'
+SEGMENTOR = """
+_base_ = 'CONFIG'
 size = (128, 128)
 model = dict(
     data_preprocessor=dict(size=size),
-    backbone=dict(init_cfg=None, drop_path_rate=0.0))
+    pretrained=None,
+    backbone=dict(BACKBONE))
 load, annotations, *_, pack = _base_.train_pipeline
 resize = dict(type='Resize', scale=size)
 dataset = dict(
@@ -80,7 +78,7 @@ test_dataloader = val_dataloader
 max_iters = 200
 train_cfg = dict(max_iters=max_iters, val_interval=50)
 optim_wrapper = dict(
-    optimizer=dict(lr=5e-4), clip_grad=dict(_delete_=True, max_norm=1.0))
+    optimizer=dict(lr=RATE), clip_grad=dict(_delete_=True, max_norm=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=20),
     dict(
@@ -124,16 +122,36 @@ def place(tmp_path, data_folder, monkeypatch):
             source = data_folder / 'ade_layout' / kind / 'training'
             path = tmp_path / 'areas' / target / f'{name}{suffix}'
             path.symlink_to(source / path.name)
-    (tmp_path / 'detector.py').write_text(DETECTOR)
-    (tmp_path / 'segmentor.py').write_text(SEGMENTOR)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-@pytest.mark.slow
-def test_mask_rcnn(place, run_tool):
+def train_detector(config, text, place, run_tool):
+    text = text.replace('CONFIG', f'{ROOT}/configs/coco/{config}')
+    (place / 'detector.py').write_text(text)
     run_tool('train.py', 'detector.py')
-    metrics = read_log(place / 'work_dirs/detector')[-1]
+    return read_log(place / 'work_dirs/detector')[-1]
+
+
+def train_segmentor(config, backbone, lr, place, run_tool):
+    text = SEGMENTOR.replace('CONFIG', f'{ROOT}/configs/ade20k/{config}')
+    text = text.replace('BACKBONE', backbone).replace('RATE', lr)
+    (place / 'segmentor.py').write_text(text)
+    run_tool('train.py', 'segmentor.py')
+    return read_log(place / 'work_dirs/segmentor')[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'config',
+    [
+        'mask-rcnn_activemlp-xtiny_fpn_1x_coco.py',
+        'peers/mask-rcnn_swin-tiny_fpn_1x_coco.py',
+    ],
+)
+def test_mask_rcnn(config, place, run_tool):
+    text = DETECTOR + FEWER_REGIONS
+    metrics = train_detector(config, text, place, run_tool)
     assert metrics['coco/bbox_mAP'] > 0.8
     assert metrics['coco/bbox_mAP_50'] > 0.95
     assert metrics['coco/segm_mAP'] > 0.7
@@ -141,7 +159,30 @@ def test_mask_rcnn(place, run_tool):
 
 
 @pytest.mark.slow
-def test_upernet(place, run_tool):
-    run_tool('train.py', 'segmentor.py')
-    metrics = read_log(place / 'work_dirs/segmentor')[-1]
+def test_retinanet(place, run_tool):
+    config = 'peers/retinanet_pvt-tiny_fpn_1x_coco.py'
+    metrics = train_detector(config, DETECTOR, place, run_tool)
+    assert metrics['coco/bbox_mAP'] > 0.6
+    assert metrics['coco/bbox_mAP_50'] > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('config', 'backbone', 'lr'),
+    [
+        (
+            'upernet_activemlp-xtiny_8xb2-160k_ade20k-512x512.py',
+            'init_cfg=None, drop_path_rate=0.0',
+            '5e-4',
+        ),
+        (
+            'peers/upernet_twins-svt-small_8xb2-160k_ade20k-512x512.py',
+            'init_cfg=None, drop_path_rate=0.0',
+            '5e-4',
+        ),
+        ('peers/fpn_resnet18_8xb4-40k_ade20k-512x512.py', '', '0.05'),
+    ],
+)
+def test_segmentors(config, backbone, lr, place, run_tool):
+    metrics = train_segmentor(config, backbone, lr, place, run_tool)
     assert metrics['mIoU'] > 80

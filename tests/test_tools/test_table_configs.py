@@ -26,7 +26,8 @@ def tool():
 @pytest.fixture(scope='module')
 def checkpoints(tool, tmp_path_factory):
     folder = tmp_path_factory.mktemp('checkpoints')
-    tool['write_checkpoint'](SEGMENTOR, folder / 'activemlp-xtiny_in1k.pth')
+    cfg = Config.fromfile(ROOT / 'configs' / SEGMENTOR)
+    tool['write_checkpoint'](cfg, folder / 'activemlp-xtiny_in1k.pth')
     return folder
 
 

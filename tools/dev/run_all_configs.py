@@ -3,8 +3,8 @@
 
 Runs ``tools/train.py`` and ``tools/test.py`` on COCO images, as a user would,
 with no more than the data root, the batch size, the image size and the length
-set on the command line, and prints a table. The checkpoints that detectors and
-segmentors start from are written first, with random weights; those that would
+set on the command line, and prints a table. A checkpoint that a detector or
+segmentor starts from is written first, with random weights; those that would
 have to be downloaded are left out.
 
 The tools run in copies of this process, which has imported everything, so that
@@ -119,17 +119,16 @@ def write_classes(data: Path, folder: Path) -> None:
             (folder / split / f'{i:03}' / image.name).symlink_to(image)
 
 
-def write_checkpoint(config: str, path: Path) -> None:
+def write_checkpoint(cfg: Config, path: Path) -> None:
     """Writes the checkpoint that a config starts from, with random weights.
 
     Args:
-        config (str): Path from the configs folder.
+        cfg (Config): The config.
         path (Path): File to write.
     """
-    cfg = Config.fromfile(ROOT / 'configs' / config)
     init_default_scope(cfg.default_scope)
-    init_cfg = cfg.model.backbone.pop('init_cfg')
-    backbone = MODELS.build(cfg.model.backbone)
+    init_cfg = cfg.model.backbone.init_cfg
+    backbone = MODELS.build(dict(cfg.model.backbone, init_cfg=None))
     prefix = init_cfg.get('prefix', '')
     weights = {f'{prefix}{k}': v for k, v in backbone.state_dict().items()}
     if prefix:
@@ -246,7 +245,7 @@ def run_config(
 
     Args:
         config (str): Path from the configs folder.
-        folder (Path): Folder to work in, which has ``checkpoints/``.
+        folder (Path): Folder to work in, which has ``classes/``.
         args (argparse.Namespace): Parsed arguments.
         sender (Connection): Where a :class:`Result` is sent to.
     """
@@ -254,8 +253,10 @@ def run_config(
     loss, train_s, test_s, metrics = math.nan, 0.0, 0.0, {}
     with tempfile.TemporaryDirectory(dir=folder) as name:
         place = Path(name)
-        for shared in ('classes', 'checkpoints'):
-            (place / shared).symlink_to(folder / shared)
+        (place / 'classes').symlink_to(folder / 'classes')
+        cfg = Config.fromfile(path)
+        if is_local(cfg):
+            write_checkpoint(cfg, place / get_pretrained(cfg))
         options = ['--work-dir', 'work', '--cfg-options']
         options += list_options(config, args)
         start = time.time()
@@ -332,12 +333,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_classes(args.data, folder / 'classes')
-        (folder / 'checkpoints').mkdir()
-        for config in configs:
-            cfg = Config.fromfile(ROOT / 'configs' / config)
-            checkpoint = get_pretrained(cfg)
-            if is_local(cfg) and not (folder / checkpoint).exists():
-                write_checkpoint(config, folder / checkpoint)
         for result in run_configs(configs, folder, args):
             failures += bool(result.error)
             print(format_row(result), flush=True)
