@@ -13,9 +13,8 @@ from torch.utils import cpp_extension
 NVCC = shutil.which('nvcc') or shutil.which(
     'bin/nvcc', path=cpp_extension.CUDA_HOME
 )
-SOURCE = (
-    Path(__file__).parents[2] / 'mmactive/ops/csrc/cuda/axial_deform_gather.cu'
-)
+FOLDER = Path(__file__).parents[2] / 'mmactive/ops/csrc/cuda'
+# Of axial_deform_gather:
 # 4 dtypes of 4 (double: 2) vector lengths, half dtypes with 2 dtypes of
 # offsets; with and without shared memory; forward and backward.
 KERNELS = (4 + 2 + 2 * 4 * 2) * 2 * 2
@@ -36,19 +35,18 @@ def find_cuobjdump():
     return path or pytest.skip('needs cuobjdump')
 
 
-@pytest.fixture(scope='module', params=['80', '90', '100'])
-def build(request, tmp_path_factory):
+def compile_cuda(name, number, folder):
     """Returns the object file of an architecture and the compiler's log."""
-    code = f'sm_{request.param}'
+    code = f'sm_{number}'
     listed = subprocess.run(
         [NVCC, '--list-gpu-code'], capture_output=True, text=True, check=True
     )
     if code not in listed.stdout.split():
         pytest.skip(f'nvcc does not know {code}')
-    target = tmp_path_factory.mktemp(code) / 'axial_deform_gather.o'
+    source, target = FOLDER / f'{name}.cu', folder / f'{name}.o'
     process = subprocess.run(
         [
-            *(NVCC, '-c', SOURCE, '-o', target, '-O3', '-std=c++17'),
+            *(NVCC, '-c', source, '-o', target, '-O3', '-std=c++17'),
             *('-DTORCH_TARGET_VERSION=0x020a000000000000', '-DUSE_CUDA'),
             *cpp_extension.COMMON_NVCC_FLAGS,
             *(
@@ -56,7 +54,7 @@ def build(request, tmp_path_factory):
                 for folder in cpp_extension.include_paths()
                 for flag in ('-isystem', folder)
             ),
-            *('-gencode', f'arch=compute_{request.param},code={code}'),
+            *('-gencode', f'arch=compute_{number},code={code}'),
             *('-Xptxas', '-v'),
         ],
         capture_output=True,
@@ -66,16 +64,34 @@ def build(request, tmp_path_factory):
     return target, process.stderr
 
 
-def test_no_register_is_spilled(build):
-    _, log = build
+@pytest.fixture(scope='module', params=['80', '90', '100'])
+def build(request, tmp_path_factory):
+    """Compiles axial_deform_gather."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return compile_cuda('axial_deform_gather', request.param, folder)
+
+
+def check_no_register_is_spilled(log, kernels):
     assert 'warning' not in log.lower()
     frames = re.findall(
         r'(\d+) bytes stack frame, (\d+) bytes spill stores, '
         r'(\d+) bytes spill loads',
         log,
     )
-    assert len(frames) == KERNELS
+    assert len(frames) == kernels
     assert set(frames) == {('0', '0', '0')}
+
+
+def test_no_register_is_spilled(build):
+    _, log = build
+    check_no_register_is_spilled(log, KERNELS)
+
+
+@pytest.mark.parametrize('number', ['80', '90', '100'])
+def test_axial_shift(number, tmp_path):
+    """4 dtypes, forward and backward."""
+    _, log = compile_cuda('axial_shift', number, tmp_path)
+    check_no_register_is_spilled(log, 8)
 
 
 def test_only_the_stable_abi_is_called(build):

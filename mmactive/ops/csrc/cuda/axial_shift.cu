@@ -17,7 +17,7 @@ namespace mmactive {
 namespace {
 
 constexpr int kShiftThreads = 256;
-constexpr int kShiftTokens = 8;  // of a thread
+constexpr int kShiftTokens = 4;  // of a thread
 constexpr int kShiftChannels = 512;  // of a launch
 
 // Shifts of the channels of a launch. As an argument of the kernel they need no memory that would
