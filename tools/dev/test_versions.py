@@ -26,7 +26,7 @@ TESTS = ROOT / 'tests'
 DOCUMENT = ROOT / 'docs' / 'en' / 'versions.md'
 BEGIN, END = '<!-- begin of the table -->', '<!-- end of the table -->'
 
-REQUIREMENTS = ('hypothesis', 'packaging', 'pytest', 'setuptools<81')
+REQUIREMENTS = ('hypothesis', 'pytest', 'setuptools<81')
 OPENMMLAB = ('mmcv-lite', 'mmengine', 'mmpretrain')
 CONSTRAINTS = ROOT / 'requirements' / 'constraints.txt'
 # Those of the CUDA kernels compile what they test.
@@ -126,8 +126,7 @@ def test_version(version, wheel, folder):
     try:
         torchvision = install_torch(python, version)
         packages = REQUIREMENTS + (OPENMMLAB if torchvision else ())
-        run(*pip, *packages, f'torch=={version}', '-c', CONSTRAINTS)
-        run(*pip, '--no-deps', wheel)
+        run(*pip, wheel, *packages, f'torch=={version}', '-c', CONSTRAINTS)
     except subprocess.CalledProcessError as error:
         print(error.stdout, flush=True)
         row['Kernels'] = 'cannot be installed here: ' + last_error(error)
