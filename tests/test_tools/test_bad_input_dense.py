@@ -11,6 +11,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 from pycocotools import mask as coco_mask
 
@@ -101,6 +103,20 @@ def fail(run_tool):
         return f'{info.type.__name__}: {info.value}'
 
     return run
+
+
+@pytest.fixture
+def weights(place):
+    """Writes random weights that fit a config; returns the file's name."""
+
+    def write(config):
+        cfg = Config.fromfile(config)
+        init_default_scope(cfg.default_scope)
+        model = MODELS.build(cfg.model)
+        torch.save(dict(state_dict=model.state_dict()), 'weights.pth')
+        return 'weights.pth'
+
+    return write
 
 
 def draw(height, width, mode='RGB'):
@@ -282,7 +298,7 @@ def test_broken_annotation_file(text, reason, place, fail):
     assert reason in message
 
 
-def test_missing_files(place, fail):
+def test_missing_files(place, fail, weights):
     content = write_boxes(place, {'plain.jpg': draw(96, 128)})
     content['images'][0]['file_name'] = 'missing.jpg'
     save_boxes(place, content)
@@ -295,11 +311,11 @@ def test_missing_files(place, fail):
     assert message.startswith('FileNotFoundError')
     assert 'boxes/other.json' in message
 
-    message = fail('test.py', 'det.py', 'any.pth', *BOXES)
+    message = fail('test.py', 'det.py', weights('det.py'), *BOXES)
     assert message.startswith('FileNotFoundError')
     assert 'boxes/images/missing.jpg' in message
     option = 'test_dataloader.dataset.ann_file=other.json'
-    message = fail('test.py', 'det.py', 'any.pth', *BOXES, option)
+    message = fail('test.py', 'det.py', weights('det.py'), *BOXES, option)
     assert 'boxes/other.json' in message
 
     message = fail('train.py', 'det.py', '--cfg-options', 'data_root=nowhere')
@@ -350,7 +366,7 @@ def test_corrupt_files(workers, place, fail):
     assert 'cannot identify' in message
 
 
-def test_corrupt_images(place, fail):
+def test_corrupt_images(place, fail, weights):
     """One without a byte in segmentation, others in tests and classes."""
     write_areas(place, [(64, 64, 'RGB')])
     (place / 'areas/images/0.png').write_bytes(b'')
@@ -360,7 +376,7 @@ def test_corrupt_images(place, fail):
 
     write_boxes(place, {'plain.jpg': draw(96, 128)})
     (place / 'boxes/images/plain.jpg').write_bytes(b'not a picture')
-    message = fail('test.py', 'det.py', 'any.pth', *BOXES)
+    message = fail('test.py', 'det.py', weights('det.py'), *BOXES)
     assert 'boxes/images/plain.jpg' in message
 
     shutil.copytree('data/classes', 'classes')
@@ -370,12 +386,15 @@ def test_corrupt_images(place, fail):
     assert 'classes/dark/3.png' in message
 
 
-def test_images_that_are_cut_off(place, fail, run_tool):
+def test_images_that_are_cut_off(place, fail, run_tool, weights):
     write_boxes(place, {'a.jpg': draw(96, 128), 'b.jpg': draw(96, 128)})
     path = place / 'boxes/images/b.jpg'
     complete = path.read_bytes()
     path.write_bytes(complete[: len(complete) // 2])
-    for command in (['train.py', 'det.py'], ['test.py', 'det.py', 'any.pth']):
+    for command in (
+        ['train.py', 'det.py'],
+        ['test.py', 'det.py', weights('det.py')],
+    ):
         assert 'boxes/images/b.jpg' in fail(*command, *BOXES)
     # Something behind a complete image does no harm.
     path.write_bytes(complete + bytes(100))
@@ -396,10 +415,10 @@ def test_one_pixel_wide_label_map(height, place, fail):
     assert f'{height} x 1 pixels' in message
 
 
-def test_one_pixel_wide_image_with_boxes(place, fail):
+def test_one_pixel_wide_image_with_boxes(place, fail, weights):
     """Training leaves it out; testing would scale it to nothing."""
     write_boxes(place, {'plain.jpg': draw(96, 128), 'thin.png': draw(3000, 1)})
-    message = fail('test.py', 'det.py', 'any.pth', *BOXES)
+    message = fail('test.py', 'det.py', weights('det.py'), *BOXES)
     assert message.startswith('RuntimeError: boxes/images/thin.png')
     assert '3000 x 1 pixels' in message
 
@@ -464,25 +483,31 @@ def test_wrong_number_of_classes(place, fail, run_tool):
     assert 'model.decode_head.num_classes is 3' in message
 
 
-def test_label_that_is_no_class(place, fail):
+def test_label_that_is_no_class(place, fail, weights):
     write_areas(place, [(64, 64, 'RGB')])
     label = np.zeros((64, 64), np.uint8)
     label[:32] = 7
     label[:16] = 255  # ignored
     Image.fromarray(label).save(place / 'areas/labels/0.png')
     # mmseg's metric would count the pixels as wrongly predicted ones.
-    for command in (['train.py', 'seg.py'], ['test.py', 'seg.py', 'any.pth']):
+    for command in (
+        ['train.py', 'seg.py'],
+        ['test.py', 'seg.py', weights('seg.py')],
+    ):
         message = fail(*command, *AREAS)
         assert message.startswith('ValueError: areas/labels/0.png: ')
         assert 'labels of 2 classes are 0 to 1' in message
         assert message.endswith('there is 7')
 
 
-def test_label_map_of_another_size(place, fail):
+def test_label_map_of_another_size(place, fail, weights):
     write_areas(place, [(64, 96, 'RGB')])
     label = Image.fromarray(np.zeros((50, 40), np.uint8))
     label.save(place / 'areas/labels/0.png')
-    for command in (['train.py', 'seg.py'], ['test.py', 'seg.py', 'any.pth']):
+    for command in (
+        ['train.py', 'seg.py'],
+        ['test.py', 'seg.py', weights('seg.py')],
+    ):
         message = fail(*command, *AREAS)
         assert message.startswith('ValueError: areas/labels/0.png: ')
         assert message.endswith('has 50 x 40 pixels, but its image 64 x 96')
