@@ -111,6 +111,28 @@ def add_output(cfg: Config, out: str) -> None:
     ]
 
 
+def drop_annotations(cfg: Config) -> None:
+    """Leaves out labels that no evaluator compares predictions with.
+
+    Images to segment (``test_evaluator.format_only=True``) need not have any.
+    """
+    evaluators = cfg.test_evaluator
+    if not isinstance(evaluators, list):
+        evaluators = [evaluators]
+    if cfg.default_scope != 'mmseg' or not all(
+        evaluator.get('format_only') for evaluator in evaluators
+    ):
+        return
+    for dataset in iter_datasets(cfg.test_dataloader.dataset):
+        dataset.pipeline = [
+            step
+            for step in dataset.pipeline
+            if get_type_name(step) != 'LoadAnnotations'
+        ]
+        # Without it, mmseg looks for no label maps.
+        (dataset.get('data_prefix') or {}).pop('seg_map_path', None)
+
+
 def add_tta(cfg: Config) -> None:
     """Wraps the model for test-time augmentation.
 
@@ -180,6 +202,7 @@ def main() -> None:
     check_dataloader(cfg, 'test_dataloader')
     cfg.load_from = args.checkpoint
     set_dataloader_defaults(cfg)
+    drop_annotations(cfg)
     if args.show or args.show_dir is not None:
         add_visualization(cfg, args)
     if args.tta:
