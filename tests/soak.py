@@ -373,13 +373,13 @@ def main():
         (
             'tests of damaged checkpoints',
             run_tests,
-            'tests/test_utils',
+            'tests/test_utils/test_checkpoint.py',
+            'tests/test_engine/test_checkpoint_fit.py',
         ),
         (
             'tests of damaged data',
             run_tests,
-            'tests/test_engine',
-            'tests/test_tools/test_bad_input_dense.py',
+            *sorted(map(str, TESTS.glob('test_engine/test_data_*.py'))),
         ),
     ]
     warnings.simplefilter('ignore')

@@ -1,6 +1,7 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 import json
 import os
+import signal
 import sys
 
 import pytest
@@ -167,3 +168,56 @@ def write_echo(path):
     path.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     path.chmod(0o755)
     return path
+
+
+ACT = """
+import os, signal
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+@HOOKS.register_module()
+class Act(Hook):
+    def __init__(self, number):
+        self.number = number
+    def before_train_iter(self, runner, *args, **kwargs):
+        if runner.iter == 3 and os.environ['RANK'] == '1':
+            os.kill(os.getpid(), self.number)
+"""
+ACTING = """
+_base_ = 'classifier.py'
+custom_imports = dict(imports=['mmactive', 'act'])
+train_cfg = dict(max_epochs=6)
+train_dataloader = dict(batch_size=2)
+custom_hooks = [dict(type='Act', number=15)]
+env_cfg = dict(dist_cfg=dict(timeout=10))
+"""
+
+
+@pytest.mark.parametrize(
+    ('number', 'message', 'iteration'),
+    [
+        (signal.SIGTERM, 'Ends because of SIGTERM; --resume goes on', 5),
+        pytest.param(
+            signal.SIGSTOP,
+            'at iteration 4: process 1 of the run has ended or hangs',
+            None,
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_signal_to_one_of_two(
+    number, message, iteration, workspace, start_process
+):
+    """Both end after the same iteration, or when one does not answer."""
+    (workspace / 'act.py').write_text(ACT)
+    (workspace / 'acting.py').write_text(ACTING)
+    output = start_process(
+        *(TOOLS / 'dist_train.sh', 'acting.py', 2, '--work-dir', 'two'),
+        *('--cfg-options', f'custom_hooks.0.number={int(number)}'),
+        returncode=1,
+        PYTHONPATH=str(workspace),
+    )
+    assert message in output
+    if iteration is not None:
+        found = load('two/interrupted.pth')
+        assert found['meta']['iter'] == iteration
+        assert len(found['random_states']) == 2

@@ -296,3 +296,17 @@ def check_results(work_dirs):
     key = 'backbone.stages.0.blocks.0.mixer.fusion.fc1.weight'
     assert weights['wide_fusion'][key].shape == (64, 64)
     assert key not in weights['sum_mixer_digits']
+
+
+def test_tools_of_the_libraries(tmp_path, start_process):
+    """They find a config that inherits from here, if mmactive is there."""
+    base = 'mmactive::coco/mask-rcnn_activemlp-tiny_fpn_1x_coco.py'
+    (tmp_path / 'mine.py').write_text(f"_base_ = '{base}'\n")
+    (tmp_path / 'tool.py').write_text(
+        'import sys\n'
+        'from mmengine.config import Config\n'
+        'print(Config.fromfile(sys.argv[1]).model.type)\n'
+    )
+    tool = (tmp_path / 'tool.py', tmp_path / 'mine.py')
+    start_process(sys.executable, *tool, returncode=1)
+    assert 'MaskRCNN' in start_process(sys.executable, '-m', 'mmactive', *tool)
