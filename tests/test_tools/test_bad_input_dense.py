@@ -539,6 +539,7 @@ def test_checkpoint_of_other_classes(place, fail, run_tool):
     )
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit(place, fail, run_tool):
     """Nothing is trained or measured with random weights for given ones."""
     write_areas(place, [(64, 64, 'RGB')] * 3)
