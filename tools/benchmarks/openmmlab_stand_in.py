@@ -49,6 +49,12 @@ class Registry:
         return self.modules[kwargs.pop('type').rpartition('.')[2]](**kwargs)
 
 
+def no_registry(name: str) -> None:
+    """In place of MMEngine's registries, the parents of those here."""
+    if name.startswith('__'):
+        raise AttributeError(name)
+
+
 def build_norm_layer(cfg: dict, dims: int) -> Tuple[str, nn.Module]:
     """In place of ``mmcv.cnn.build_norm_layer``, for LN and GN."""
     if cfg['type'] == 'GN':
@@ -65,14 +71,7 @@ CONTENTS = {
         ModuleList=nn.ModuleList,
         Sequential=nn.Sequential,
     ),
-    'mmengine.registry': dict(
-        DefaultScope=None,
-        HOOKS=None,
-        MODELS=None,
-        OPTIM_WRAPPERS=None,
-        OPTIM_WRAPPER_CONSTRUCTORS=None,
-        Registry=Registry,
-    ),
+    'mmengine.registry': dict(Registry=Registry, __getattr__=no_registry),
     'mmcv': {},
     'mmcv.cnn': dict(
         build_norm_layer=build_norm_layer,
