@@ -359,7 +359,9 @@ def describe(file: BinaryIO) -> str:
             'checkpoint: load and save it with a PyTorch of these days'
         )
     if head.startswith(b'PK\3\4'):
-        is_whole = zipfile.is_zipfile(file)
+        # `zipfile.is_zipfile` raises errors of its own.
+        file.seek(max(0, nbytes - (1 << 16)))
+        is_whole = b'PK\5\6' in file.read()
         return f'a checkpoint that is {"damaged" if is_whole else "cut off"}'
     if _is_safetensors(head):
         return 'a safetensors file that is cut off or damaged'

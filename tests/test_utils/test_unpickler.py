@@ -408,6 +408,14 @@ def flip(data):
     return data[:at] + b'\7' + data[at + 1 :]
 
 
+def mutate(data, changes):
+    """Replaces bytes of a file by others, or inserts or drops some."""
+    for place, new, count in changes:
+        at = int(place * len(data))
+        data = data[:at] + new + data[at + count :]
+    return data
+
+
 ZIP, LEGACY = (
     save(make_checkpoint(), **FORMATS[kind]) for kind in ('zip', 'legacy')
 )
@@ -425,7 +433,8 @@ FILES = {
     'a gzip archive': gzip.compress(ZIP),
     'is cut off': cut(ZIP),
     'cut off or damaged': cut(LEGACY),
-    'damaged': flip(ZIP),
+    'damaged (the checksum': flip(ZIP),
+    'that is damaged': ZIP[:-26] + b'\2' + ZIP[-25:],
     'compressed zip archive': pack(bytes(9999), method=zipfile.ZIP_DEFLATED),
     'not of a checkpoint': pack(b'').replace(b'data.pkl', b'data.txt'),
     'TorchScript': SCRIPT.getvalue(),
@@ -533,14 +542,6 @@ changes = st.lists(
     min_size=1,
     max_size=6,
 )
-
-
-def mutate(data, changes):
-    """Replaces bytes of a file by others, or inserts or drops some."""
-    for place, new, count in changes:
-        at = int(place * len(data))
-        data = data[:at] + new + data[at + count :]
-    return data
 
 
 @FUZZ
