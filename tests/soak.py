@@ -363,6 +363,8 @@ def main():
     def scaled(count):
         return max(4, int(count * args.scale))
 
+    # Of files that tests/test_utils/test_unpickler.py makes in each test
+    os.environ.setdefault('MMACTIVE_FUZZ_EXAMPLES', str(scaled(2000)))
     parts = [
         ('operator against torchvision', fuzz_operator, scaled(5000)),
         ('operator, calls in a row', call_operator, scaled(10000)),
@@ -374,6 +376,7 @@ def main():
             'tests of damaged checkpoints',
             run_tests,
             'tests/test_utils/test_checkpoint.py',
+            'tests/test_utils/test_unpickler.py',
             'tests/test_engine/test_checkpoint_fit.py',
         ),
         (
