@@ -11,7 +11,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import Dict, Iterator, List
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
@@ -27,7 +27,12 @@ from mmactive.engine.checks.data import (
     iter_leaves,
 )
 from mmactive.engine.launch import set_dataloader_defaults
-from mmactive.engine.options import SPLITS, check_dataloader, load_config
+from mmactive.engine.options import (
+    SPLITS,
+    OptionAction,
+    check_dataloader,
+    load_config,
+)
 
 # What a check raises, and the libraries where they find no file
 ERRORS = (OSError, RuntimeError, ValueError, TypeError, KeyError)
@@ -59,7 +64,7 @@ def parse_args() -> Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         metavar='KEY=VALUE',
         help='override settings of the config',
     )

@@ -4,9 +4,10 @@
 import argparse
 import os.path as osp
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 import mmactive  # noqa: F401
+from mmactive.engine.options import OptionAction, merge_options
 from mmactive.utils.complexity import build_model, count_complexity
 
 
@@ -31,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=OptionAction,
         metavar='KEY=VALUE',
         help='override settings of the config',
     )
@@ -50,7 +51,7 @@ def main() -> None:
         raise FileNotFoundError(f'config: there is no file {args.config!r}')
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     height, width = args.shape[0], args.shape[-1]
     backbone = cfg.model.get('backbone', {})
     in_channels = backbone.get('in_channels', 3)
