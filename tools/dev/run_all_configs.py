@@ -224,6 +224,8 @@ def run_in_copy(tool: str, arguments: List[str], folder: Path) -> None:
     os.dup2(log, 2)
     sys.argv = [tool, *arguments]
     runpy.run_path(tool, run_name='__main__')
+    sys.stdout.flush()
+    os._exit(0)  # does not wait for the processes that load images
 
 
 def run(tool: str, arguments: List[str], folder: Path) -> str:
