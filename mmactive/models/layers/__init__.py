@@ -1,4 +1,7 @@
 # Copyright (c) mmactive contributors. All rights reserved.
+# PyTorch's own, for code that has imported it from here.
+from torch.nn import Linear
+
 from .active_token_mixer import ActiveTokenMixer
 from .mlp import MLP
 from .patches import PatchEmbed, PatchMerging
@@ -9,6 +12,7 @@ __all__ = [
     'MLP',
     'ActiveTokenMixer',
     'ConvNorm',
+    'Linear',
     'PatchEmbed',
     'PatchMerging',
     'Reweighting',
