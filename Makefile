@@ -8,6 +8,8 @@ TORCH ?= 2.14.1
 MMSET ?= upstream
 # mmcv without operators of its own (lite), or compiled in 10 minutes.
 MMCV ?= lite
+# Number of tests that run at a time.
+JOBS ?= 2
 
 # Makes `python` in the scripts below that of .venv.
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
@@ -32,7 +34,8 @@ quickstart: setup
 	$(IN_VENV) bash tools/quickstart.sh
 
 test: setup
-	$(IN_VENV) python -m pytest tests -m "not slow"
+	$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest tests -m "not slow" \
+		--numprocesses $(JOBS) --dist loadfile
 
 soak: setup
 	$(IN_VENV) python tests/soak.py

@@ -360,7 +360,7 @@ def test_faults_are_named(name, load):
         (b'', 'the file is empty'),
         (json.dumps(make_content()).encode()[:-40], 'the file is cut off'),
         (json.dumps(make_content()).encode()[:300], 'the file is cut off'),
-        (gzip.compress(b'{}'), 'the file is packed by gzip'),
+        (gzip.compress(b'{}', mtime=0), 'the file is packed by gzip'),
         (b'<html></html>', 'the file is no JSON'),
         (b'[]', 'expected an object of images, annotations'),
         (b'"text"', 'expected an object of images, annotations'),
