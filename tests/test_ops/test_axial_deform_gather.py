@@ -40,6 +40,9 @@ class Reference(torch.autograd.Function):
         return (*grads, None)
 
 
+# The kernels' own: through PyTorch 2.15's stable ABI all are RuntimeErrors.
+KERNEL_ERRORS = (TypeError, ValueError, RuntimeError)
+
 BACKENDS = {'kernel': axial_deform_gather, 'reference': Reference.apply}
 
 
@@ -543,9 +546,9 @@ def test_kernels_check_arguments(arguments):
         ):
             OP(*arguments)
         return
-    with pytest.raises((TypeError, ValueError), match='must'):
+    with pytest.raises(KERNEL_ERRORS, match='must'):
         OP(*arguments)
-    with pytest.raises((TypeError, ValueError), match='must'):
+    with pytest.raises(KERNEL_ERRORS, match='must'):
         BACKWARD_OP(arguments[0], *arguments)
 
 

@@ -11,6 +11,7 @@ import torch
 from compiler import compile_library
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from test_axial_deform_gather import KERNEL_ERRORS
 from torch.profiler import ProfilerActivity, profile
 from uninitialized import nan_in_new_memory
 
@@ -192,7 +193,7 @@ def test_lines_are_not_too_long(tiling):
         (2**28, 8, 8, r'fewer than 2\*\*31 elements.*got 268435456 .*8 chan'),
     ):
         huge = make_huge((1, length, 1, 1, shared, 0))
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(KERNEL_ERRORS, match=message):
             tiling.size(huge, 1, element_size)
 
 

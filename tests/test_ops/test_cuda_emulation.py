@@ -19,6 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_axial_deform_gather import (  # noqa: F401
     DTYPES,
+    KERNEL_ERRORS,
     Reference,
     assert_close,
     assert_rounded_once,
@@ -256,7 +257,9 @@ def test_index_arithmetic_has_64_bits(shape, dim, data):
 def test_axes_are_as_long_as_positions_can_count():
     for bits, is_double in ((24, False), (30, True)):
         OPS.grid([1, 2**bits, 1, 1, 1, 1], is_double, 1)
-        with pytest.raises(ValueError, match=rf'at most 2\*\*{bits} tokens'):
+        with pytest.raises(
+            KERNEL_ERRORS, match=rf'at most 2\*\*{bits} tokens'
+        ):
             OPS.grid([1, 2**bits + 1, 1, 1, 1, 1], is_double, 1)
 
 
@@ -312,13 +315,13 @@ def test_checks_arguments():
         (x.long(), o.double(), 1, 'input must be of dtype.*but got Long'),
         (x, o + 0j, 1, 'offset must be of dtype.*but got ComplexFloat'),
     ):
-        with pytest.raises((TypeError, ValueError), match=message):
+        with pytest.raises(KERNEL_ERRORS, match=message):
             OPS.axial_deform_gather(input, offset, dim)
-        with pytest.raises((TypeError, ValueError), match=message):
+        with pytest.raises(KERNEL_ERRORS, match=message):
             OPS.axial_deform_gather_backward(input, input, offset, dim)
-    with pytest.raises(ValueError, match='grad_output must have the shape'):
+    with pytest.raises(KERNEL_ERRORS, match='grad_output must have the shape'):
         OPS.axial_deform_gather_backward(x[:1], x, o, 1)
-    with pytest.raises(ValueError, match='grad_output must have the dtype'):
+    with pytest.raises(KERNEL_ERRORS, match='grad_output must have the dtype'):
         OPS.axial_deform_gather_backward(x.half(), x, o, 1)
 
 

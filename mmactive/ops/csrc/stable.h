@@ -29,7 +29,8 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using Sizes = torch::headeronly::IntHeaderOnlyArrayRef;
 
-// In Python this exception is a ValueError. The stable ABI has none that is a TypeError.
+// In Python this exception is a ValueError, and from PyTorch 2.15 on a RuntimeError, as all are that
+// come through the stable ABI. The operators' Python functions raise errors of their own before.
 #define MMACTIVE_CHECK_VALUE(condition, ...)                                          \
   do {                                                                                \
     if (C10_UNLIKELY_OR_CONST(!(condition))) {                                        \
