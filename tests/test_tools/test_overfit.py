@@ -168,21 +168,23 @@ def test_retinanet(place, run_tool):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ('config', 'backbone', 'lr'),
+    ('config', 'backbone', 'lr', 'expected'),
     [
         (
             'upernet_activemlp-xtiny_8xb2-160k_ade20k-512x512.py',
             'init_cfg=None, drop_path_rate=0.0',
             '5e-4',
+            80,
         ),
         (
             'peers/upernet_twins-svt-small_8xb2-160k_ade20k-512x512.py',
             'init_cfg=None, drop_path_rate=0.0',
             '5e-4',
+            70,
         ),
-        ('peers/fpn_resnet18_8xb4-40k_ade20k-512x512.py', '', '0.05'),
+        ('peers/fpn_resnet18_8xb4-40k_ade20k-512x512.py', '', '0.05', 70),
     ],
 )
-def test_segmentors(config, backbone, lr, place, run_tool):
+def test_segmentors(config, backbone, lr, expected, place, run_tool):
     metrics = train_segmentor(config, backbone, lr, place, run_tool)
-    assert metrics['mIoU'] > 80
+    assert metrics['mIoU'] > expected
