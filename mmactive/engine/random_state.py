@@ -7,8 +7,12 @@ was resumed there, and with any number of loading processes; and training, that
 is to say dropout, stochastic depth and mixup, has its generators for itself.
 """
 
+import math
+import os
 import random
 import signal
+import threading
+import time
 from functools import partial
 from typing import Any, Callable, Iterator, List, Optional, Tuple
 
@@ -150,9 +154,30 @@ def _init_worker(worker_id: int, worker_init_fn: Optional[Callable]) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_PERIOD))
+    if hasattr(signal, 'sigwaitinfo'):  # not on macOS
+        # Threads inherit what is blocked, so that the one below gets it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_wait_for_end, daemon=True).start()
     if worker_init_fn is not None:
         worker_init_fn(worker_id)
+
+
+def _wait_for_end() -> None:
+    """Ends a loading process at its parent's SIGTERM, later at another's.
+
+    The parent sends one when it has no use for batches any more.
+    """
+    parent = os.getppid()
+    end = math.inf
+    while True:
+        seconds = min(end - time.monotonic(), threading.TIMEOUT_MAX)
+        info = signal.sigtimedwait({signal.SIGTERM}, max(seconds, 0))
+        if info is not None and info.si_pid == parent:
+            os._exit(0)
+        if time.monotonic() >= end:
+            os._exit(128 + signal.SIGTERM)
+        if info is not None:
+            end = min(end, time.monotonic() + GRACE_PERIOD)
 
 
 def skip_batches(loop: Any, seed: int) -> None:
