@@ -17,7 +17,7 @@ from pycocotools.coco import COCO
 
 from mmactive.engine import Runner
 from mmactive.engine.checks.data import check_evaluator, checked_loading
-from mmactive.engine.checks.data.coco import decode_totals
+from mmactive.engine.checks.data.coco import count_pixels
 
 SIZE = 64
 NAN, INF = float('nan'), float('inf')
@@ -303,6 +303,20 @@ FAULTS = {
     ),
     'polygon of a point': (polygon(5, 5, 5, 5, 5, 5), 'not all on one line'),
     'polygon of a line': (polygon(5, 5, 5, 9, 5, 20), 'not all on one line'),
+    'polygon of a diagonal': (polygon(5, 5, 9, 9, 20, 20), 'all on one line'),
+    'polygons from 0 to 1': (
+        polygon(0.1, 0.1, 0.4, 0.1, 0.4, 0.3),
+        'segmentation is .*, expected points in its bbox',
+    ),
+    'runs of no object': (
+        runs(counts=[SIZE * SIZE]),
+        r'1: segmentation.counts is \[4096\], .* but there are none',
+    ),
+    'compressed, of no object': (
+        put('annotations', segmentation=encode(np.zeros((SIZE, SIZE)))),
+        "1: segmentation.counts is 'PP4', .* but there are none",
+    ),
+    'runs of half pixels': (runs(counts=[9.5, 1, 4085.5]), 'counts is'),
     'runs too short': (
         runs(counts=[10, 20]),
         r'1: segmentation.counts is \[10, 20\], .* 4096 .*, but it is 30 pix',
@@ -578,16 +592,21 @@ def test_annotation_0_is_a_false_positive_of_pycocotools(evaluate, lines):
 def test_run_lengths_of_random_masks():
     """Compared with pycocotools, which has made them."""
     generator = np.random.default_rng(0)
-    codes, totals = [], []
+    codes, totals, areas = [], [], []
     for i in range(200):
         height, width = generator.integers(1, 400, 2)
         mask = generator.random((height, width)) < (i % 5) / 4
         codes.append(encode(mask)['counts'])
         totals.append(height * width)
-    assert decode_totals(codes).tolist() == totals
+        areas.append(int(mask.sum()))
+    assert np.stack(count_pixels(codes)).tolist() == [totals, areas]
     # A single code is what a list of one is.
-    assert decode_totals(codes[7:8]).tolist() == totals[7:8]
-    assert decode_totals(['0', '\x7f', 'o', 'é']).tolist() == [0, -1, -1, -1]
+    assert np.stack(count_pixels(codes[7:8])).tolist() == [
+        totals[7:8],
+        areas[7:8],
+    ]
+    wrong = ['0', '\x7f', 'o', 'é']
+    assert count_pixels(wrong)[0].tolist() == [0, -1, -1, -1]
 
 
 def test_our_own_uncompressed_run_lengths():

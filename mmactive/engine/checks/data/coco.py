@@ -9,7 +9,7 @@ import reprlib
 import struct
 from itertools import chain, compress, repeat
 from operator import contains, itemgetter
-from typing import Any, Callable, Hashable, List, Optional, Sequence
+from typing import Any, Callable, Hashable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -209,6 +209,12 @@ class CocoFile:
             left &= ~skipped
         return reasons
 
+    def _have_boxes(self, rows: Sequence[int]) -> np.ndarray:
+        """Tells which annotations have a box that mmdet does not skip."""
+        corner, extent = self.boxes[rows, :2], self.boxes[rows, 2:]
+        inside = (corner < self.sizes[self.image_rows[rows]]).all(1)
+        return inside & (corner + extent > 0).all(1) & (extent >= 1).all(1)
+
     def check_masks(self, chosen: np.ndarray) -> None:
         """Checks the masks of annotations.
 
@@ -283,9 +289,14 @@ class CocoFile:
         sizes = self.sizes[self.image_rows[rows]]
         far = (low < -sizes).any(1) | (high > 2 * sizes).any(1)
         outside = (high <= 0).any(1) | (low >= sizes).any(1)
-        # Boxes without extent are skipped, and their masks with them.
-        has_box = (self.boxes[rows, 2:] >= 1).all(1)
-        flat = (high <= low).any(1)
+        corner, extent = self.boxes[rows, :2], self.boxes[rows, 2:]
+        apart = (high < corner - 1) | (low > corner + extent + 1)
+        has_box = self._have_boxes(rows)
+        areas = np.add.reduceat(sum_areas(values, starts), firsts)
+        flat = areas < 1e-6
+        # The halves of a bow tie cancel each other out.
+        for where in np.flatnonzero(flat):
+            flat[where] = all(map(is_line, polygons[where]))
         for wrong, expected in (
             (
                 far,
@@ -294,6 +305,7 @@ class CocoFile:
             ),
             (outside & has_box, 'points in its image of {} x {} pixels'),
             (flat & has_box, 'points that are not all on one line'),
+            (apart.any(1) & has_box, 'points in its bbox'),
         ):
             if wrong.any():
                 where = int(np.argmax(wrong))
@@ -328,15 +340,19 @@ class CocoFile:
                     counts,
                     'a list of numbers of pixels, or a string of them',
                 )
-            elif sum(counts) != width * height:
-                self._raise_length(row, sum(counts))
-        for row, total in zip(places, decode_totals(codes)):
-            if total != self.sizes[self.image_rows[row]].prod():
-                self._raise_length(row, total)
+            else:
+                self._check_pixels(row, sum(counts), sum(counts[1::2]))
+        for row, total, area in zip(places, *count_pixels(codes)):
+            self._check_pixels(row, total, area)
 
-    def _raise_length(self, row: int, total: int) -> None:
+    def _check_pixels(self, row: int, total: int, area: int) -> None:
         width, height = self.sizes[self.image_rows[row]]
         counts = self.annotations[row]['segmentation']['counts']
+        if total == width * height:
+            if area == 0 and self._have_boxes([row])[0]:
+                expected = 'some pixels of the object, but there are none'
+                self._raise(row, 'segmentation.counts', counts, expected)
+            return
         what = (
             f'{total:.0f} pixels'
             if total >= 0
@@ -508,8 +524,31 @@ def pack_column(values: Sequence[float]) -> np.ndarray:
         return np.full(len(values), np.nan)
 
 
-def decode_totals(codes: List[str]) -> np.ndarray:
-    """Returns the number of pixels of run lengths, as COCO compresses them.
+def sum_areas(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Returns the areas of polygons by the shoelace formula.
+
+    Args:
+        values (np.ndarray): x and y of all points in turn.
+        starts (np.ndarray): At which point each polygon starts.
+
+    Returns:
+        np.ndarray: Their areas, of what crosses itself the difference.
+    """
+    x, y = values[0::2], values[1::2]
+    following = np.arange(1, len(x) + 1)
+    following[np.append(starts[1:], len(x)) - 1] = starts
+    terms = (x[following] - x) * (y[following] + y)
+    return np.abs(np.add.reduceat(terms, starts)) / 2
+
+
+def is_line(polygon: List[float]) -> bool:
+    """Whether all points of a polygon are on one line."""
+    points = np.reshape(polygon, (-1, 2)).astype(float)
+    return bool(np.linalg.matrix_rank(points - points[0], tol=1e-6) < 2)
+
+
+def count_pixels(codes: List[str]) -> Tuple[np.ndarray, np.ndarray]:
+    """Counts the pixels of run lengths, as COCO compresses them.
 
     The lengths are numbers of digits to the base 32, lowest first, and from
     the fourth on differences to the last but one; see ``rleToString`` of
@@ -519,10 +558,11 @@ def decode_totals(codes: List[str]) -> np.ndarray:
         codes (list[str]): The strings.
 
     Returns:
-        np.ndarray: Their numbers of pixels, -1 where a string is no code.
+        tuple[np.ndarray, np.ndarray]: Their numbers of pixels, -1 where a
+        string is no code, and of those of the object.
     """
     if len(codes) == 0:
-        return np.zeros(0, dtype=np.int64)
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     joined = ''.join(codes).encode('utf-32-le', 'surrogatepass')
     digits = np.frombuffer(joined, '<u4').astype(np.int64) - 48
     ends = np.cumsum([len(code) for code in codes])
@@ -545,8 +585,11 @@ def decode_totals(codes: List[str]) -> np.ndarray:
     begin = np.concatenate([[0], np.cumsum(numbers[:-1])])
     rank = np.arange(len(stops)) - begin[owner]
     weight = np.where(rank == 0, 1, (numbers[owner] - 1 - rank) // 2 + 1)
-    totals = np.add.reduceat(values * weight, begin)
-    return np.where(wrong, -1, totals)
+    pixels = values * weight
+    totals = np.add.reduceat(pixels, begin)
+    # Every second length is of the object, and differs from such alone.
+    areas = np.add.reduceat(pixels * (rank % 2), begin)
+    return np.where(wrong, -1, totals), areas
 
 
 def is_number(value: Any) -> bool:
@@ -579,7 +622,7 @@ def is_polygon(value: Any) -> bool:
 
 def is_run(value: Any) -> bool:
     """Whether a value is a number of pixels."""
-    return is_number(value) and value >= 0
+    return is_number(value) and value >= 0 and value == int(value)
 
 
 def short(value: Any) -> str:

@@ -250,10 +250,11 @@ def check_ground_truth(
     ]
     compare_categories(list(classes), cat_ids, file)
     chosen = file.select(cat_ids)
-    if not (chosen & ~file.crowds & ~file.ignored).any():
+    has_extent = (file.boxes[:, 2:] >= 1).all(1)
+    if not (chosen & ~file.crowds & ~file.ignored & has_extent).any():
         raise ValueError(
             f'{file.path}: it has no object of the classes to be evaluated '
-            f'against, among {len(file.ids)} annotations'
+            f'against, of a pixel or more, among {len(file.ids)} annotations'
         )
     if file.crowd_is_missing is not None:
         row = file.crowd_is_missing
