@@ -69,7 +69,9 @@ def parse_args() -> Namespace:
         help='override settings of the config',
     )
     # Those of training, which have no meaning here
-    parser.set_defaults(launcher='none', local_rank=0, work_dir=None)
+    parser.set_defaults(
+        allow_partial=False, launcher='none', local_rank=0, work_dir=None
+    )
     return parser.parse_args()
 
 
