@@ -147,6 +147,34 @@ def test_weight_decay_spares_norms_biases_and_peg():
     assert sum('.peg.weight' in n for n, _ in model.named_parameters()) == 4
 
 
+@pytest.mark.parametrize(
+    ('name', 'spared'),
+    [
+        ('gfnet-h-small_16xb64_in1k', 'pos_embed'),
+        ('cpvt-base_8xb128_in1k', 'pegs'),
+        ('s2mlp-deep_8xb128_in1k', 'norm'),
+    ],
+)
+def test_weight_decay_spares_what_peers_name(name, spared):
+    """As published: these, and vectors as those of a norm or of a scale."""
+    init_default_scope('mmpretrain')
+    cfg = load(f'peers/{name}')
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    decays = {
+        id(parameter): group['weight_decay'] > 0
+        for group in optimizer.param_groups
+        for parameter in group['params']
+    }
+    assert any(spared in key for key, _ in model.named_parameters())
+    for key, parameter in model.named_parameters():
+        is_spared = (
+            parameter.dim() == 1 or spared in key or key.endswith('cls_token')
+        )
+        assert decays[id(parameter)] != is_spared, key
+
+
 def test_schedule():
     cfg = load(NAMES[0])
     assert cfg.train_cfg.max_epochs == 300

@@ -83,6 +83,8 @@ def test_class_token(build, size):
     (feature,) = backbone(images)
     backbone.gap = True
     (vector,) = backbone(images)
+    (stage,) = backbone.iter_stages(images)
+    assert torch.equal(backbone.norm0(stage), tokens[0])
     assert torch.equal(feature.flatten(2).mT, tokens[0][:, 1:])
     assert torch.equal(vector, tokens[1][:, 0])
 
@@ -147,7 +149,10 @@ def test_init_weights():
                 continue
             std = weight.std().item()
             is_kept = torch.equal(weight, before[f'{name}.weight'])
-            if isinstance(module, nn.Linear) and family != 'WaveMLP':
+            was_conv = family == 'WaveMLP' or (
+                family == 'P2T' and '.ffn.' in name
+            )
+            if isinstance(module, nn.Linear) and not was_conv:
                 assert std == pytest.approx(0.02, rel=0.1), (family, name)
                 assert module.bias is None or not module.bias.any()
             elif family == 'CPVT':

@@ -8,3 +8,7 @@ model = dict(
     backbone=dict(_base_.backbone, gap=True),
     head=dict(in_channels=_base_.channels[-1]),
 )
+# Nor does the positional encoding generator decay.
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys={'.pegs': dict(decay_mult=0.0)})
+)

@@ -1,6 +1,6 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 import math
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -229,9 +229,21 @@ class CPVT(Pyramid):
             tuple[Tensor]: One tensor: the normalized features of shape (N, C,
             H // 16, W // 16), or (N, C) if ``gap``.
         """
-        x, size = self.downsample_layers[0](x.permute(0, 2, 3, 1))
-        x = self.norm0(self.stages[0](x, size))
+        size = x.size(2) // 16, x.size(3) // 16
+        (x,) = self.iter_stages(x)
+        x = self.norm0(x)
         if self.gap and self.with_cls_token:
             return (x[:, 0],)
         tokens = x[:, int(self.with_cls_token) :].unflatten(1, size)
         return (self.make_output(tokens),)
+
+    def iter_stages(self, x: Tensor) -> Iterator[Tensor]:
+        """Yields what the stage makes of images, not normalized.
+
+        Args:
+            x (Tensor): Images of shape (N, in_channels, H, W).
+
+        Yields:
+            Tensor: Tokens of shape (N, T, C), the class token first.
+        """
+        yield self.stages[0](*self.downsample_layers[0](x.permute(0, 2, 3, 1)))

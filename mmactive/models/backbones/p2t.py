@@ -249,6 +249,10 @@ class P2T(Pyramid):
         KeyError: See :class:`Pyramid`.
     """
 
+    # The published bottlenecks' linear layers are 1x1 convolutions, which keep
+    # PyTorch's initialization. The mixer has its own.
+    default_init_cfg = []
+
     block_type = P2TBlock
     _shared = dict(
         mlp_ratios=[8, 8, 4, 4],
