@@ -654,6 +654,57 @@ def test_files_of_coco(data_folder):
         assert all('gt_masks' in loader.dataset[i] for i in range(10))
 
 
+OBJECT = (
+    '<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin>'
+    '<xmax>{}</xmax><ymax>{}</ymax></bndbox></object>'
+)
+
+
+@pytest.mark.parametrize('serialize', [True, False])
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        (('fig', 5, 5, 20, 30), None),
+        (
+            ('Fig', 5, 5, 20, 30),
+            "none of its 1 images has an object of the classes 'pear', 'fig'",
+        ),
+        (('fig', 20, 5, 5, 30), '0.xml: .*19, 4, 4, 29.*with x1 < x2'),
+        (('fig', 5, 30, 20, 30), 'with x1 < x2 and y1 < y2'),
+        (('fig', 95, 5, 99, 9), 'expected one in its image of 64 x 64'),
+        (('fig', 'nan', 5, 99, 9), 'train.txt: .*cannot convert float NaN'),
+    ],
+)
+def test_boxes_of_voc(values, message, serialize, tmp_path):
+    init_default_scope('mmdet')
+    (tmp_path / '0.xml').write_text(
+        f'<annotation><size><width>{SIZE}</width><height>{SIZE}</height>'
+        f'</size>{OBJECT.format(*values)}</annotation>'
+    )
+    (tmp_path / 'train.txt').write_text('0')
+    dataset = dict(
+        type='XMLDataset',
+        data_root=str(tmp_path),
+        ann_file='train.txt',
+        ann_subdir='',
+        img_subdir='',
+        metainfo=dict(classes=('pear', 'fig')),
+        data_prefix=dict(sub_data_root=''),
+        serialize_data=serialize,
+    )
+    loader = dict(
+        dataset=dataset,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        batch_size=1,
+        num_workers=0,
+    )
+    if message is None:
+        assert len(Runner.build_dataloader(loader).dataset) == 1
+    else:
+        with pytest.raises(ValueError, match=message):
+            Runner.build_dataloader(loader)
+
+
 def test_segments_and_captions_are_left_to_the_libraries(tmp_path):
     init_default_scope('mmdet')
     content = dict(

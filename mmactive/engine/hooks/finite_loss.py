@@ -69,7 +69,8 @@ class FiniteLossHook(Hook):
 
 def _find_weights(model: nn.Module) -> str:
     """Names the first weights that are not finite before the iteration."""
-    for name, value in model.state_dict().items():
+    # The iteration itself has been through the statistics of batches.
+    for name, value in model.named_parameters():
         if not _is_finite(value):
             return f'; the weights {name!r} are infinite or NaN already'
     return ''

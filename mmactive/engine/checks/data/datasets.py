@@ -23,6 +23,7 @@ from .classes import (
 from .coco import CocoFile
 from .folders import check_folders, check_labels
 from .images import CheckedPipeline
+from .instances import check_instances
 from .label_maps import check_label_maps
 
 
@@ -57,6 +58,8 @@ def check_dataset(dataset: BaseDataset, files: Dict[str, CocoFile]) -> None:
         check_annotations(dataset, file)
     if not dataset.serialize_data:
         check_labels(dataset, dataset.data_list)
+        if file is None:
+            check_instances(dataset, dataset.data_list)
     check_folders(dataset)
     check_label_maps(dataset)
 

@@ -16,6 +16,7 @@ from mmengine.dataset import BaseDataset
 from .classes import check_categories, get_source
 from .coco import CocoFile
 from .folders import check_labels, find_bad_line
+from .instances import check_instances
 
 try:
     from pycocotools.coco import COCO
@@ -60,6 +61,8 @@ def checked_loading() -> Iterator[Dict[str, CocoFile]]:
         def check_and_serialize(dataset: BaseDataset) -> tuple:
             # The list of records is emptied here.
             check_labels(dataset, dataset.data_list)
+            if dataset.ann_file not in files:
+                check_instances(dataset, dataset.data_list)
             return serialize(dataset)
 
         _replace(stack, BaseDataset, '_serialize_data', check_and_serialize)
