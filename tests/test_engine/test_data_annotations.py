@@ -449,6 +449,11 @@ SOUND = {
         segmentation=encode(np.ones((SIZE, SIZE)))
     ),
     'integer polygons': polygon(1, 1, 9, 1, 9, 9),
+    'three of five points on a line': polygon(1, 1, 9, 9, 9, 1, 5, 5, 1, 9),
+    'a line beside its object': put(
+        'annotations',
+        segmentation=[[1, 9, 5, 12, 9, 15], [1, 9, 9, 9, 9, 19]],
+    ),
 }
 
 

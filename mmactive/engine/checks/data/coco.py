@@ -292,9 +292,14 @@ class CocoFile:
         corner, extent = self.boxes[rows, :2], self.boxes[rows, 2:]
         apart = (high < corner - 1) | (low > corner + extent + 1)
         has_box = self._have_boxes(rows)
-        areas = np.add.reduceat(sum_areas(values, starts), firsts)
-        flat = areas < 1e-6
-        # The halves of a bow tie cancel each other out.
+        # Three points each tell which polygons may be lines.
+        points = values.reshape(-1, 2)
+        first, second, third = (
+            points[starts + i * (lengths // 2) // 3] for i in range(3)
+        )
+        (ax, ay), (bx, by) = (second - first).T, (third - first).T
+        flat = np.abs(ax * by - ay * bx) < 1e-6
+        flat = np.logical_and.reduceat(flat, firsts)
         for where in np.flatnonzero(flat):
             flat[where] = all(map(is_line, polygons[where]))
         for wrong, expected in (
@@ -522,23 +527,6 @@ def pack_column(values: Sequence[float]) -> np.ndarray:
         return pack([values])[1]
     except (struct.error, OverflowError):
         return np.full(len(values), np.nan)
-
-
-def sum_areas(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Returns the areas of polygons by the shoelace formula.
-
-    Args:
-        values (np.ndarray): x and y of all points in turn.
-        starts (np.ndarray): At which point each polygon starts.
-
-    Returns:
-        np.ndarray: Their areas, of what crosses itself the difference.
-    """
-    x, y = values[0::2], values[1::2]
-    following = np.arange(1, len(x) + 1)
-    following[np.append(starts[1:], len(x)) - 1] = starts
-    terms = (x[following] - x) * (y[following] + y)
-    return np.abs(np.add.reduceat(terms, starts)) / 2
 
 
 def is_line(polygon: List[float]) -> bool:
