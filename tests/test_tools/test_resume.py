@@ -291,13 +291,18 @@ def test_no_space_left(workspace, run_tool):
 
 @MODELS.register_module()
 class Faulty(nn.Module):
-    """Returns a NaN in its second iteration."""
+    """Returns a NaN in its second iteration, and averages it as norms do."""
 
     calls = 0
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('running_mean', torch.zeros(1))
 
     def forward(self, x):
         Faulty.calls += self.training
         factor = float('nan') if Faulty.calls > 1 else 1.0
+        self.running_mean += factor
         return tuple(value * factor for value in x)
 
 

@@ -61,8 +61,9 @@ class FiniteLossHook(Hook):
         with torch.no_grad(), runner.optim_wrapper.optim_context(model):
             reason = _find_module(model, self._batch)
         raise FloatingPointError(
-            f'the loss of iteration {runner.iter + 1} is {float(loss.sum())}: '
-            f'{reason}{_find_weights(model)}{_list_files(self._batch)}. '
+            f'the loss of iteration {runner.iter + 1} is '
+            f'{float(loss.detach().sum())}: {reason}{_find_weights(model)}'
+            f'{_list_files(self._batch)}. '
             'default_hooks.finite_loss=None goes on all the same'
         )
 
