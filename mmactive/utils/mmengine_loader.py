@@ -77,7 +77,15 @@ def _get_rule() -> ModuleType:
 def _load_checkpoint(original, cls, filename, *args, **kwargs):
     global last_name
     last_name = filename
-    return original(cls, filename, *args, **kwargs)
+    try:
+        return original(cls, filename, *args, **kwargs)
+    except (ImportError, KeyError, OSError, RuntimeError) as error:
+        # Downloads and lists of models do not say what was asked for.
+        if str(filename) in str(error):
+            raise
+        raise RuntimeError(
+            f'{filename} does not load: {type(error).__name__}: {error}'
+        ) from error
 
 
 def _load_state_dict(original, module, *args, **kwargs):

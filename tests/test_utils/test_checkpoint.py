@@ -361,3 +361,13 @@ def test_states_of_all_schedulers(name):
     torch.save(state, stream)
     stream.seek(0)
     assert load(stream) == state
+
+
+@pytest.mark.parametrize(
+    'name', ['http://127.0.0.1:9/net.pth', 'open-mmlab://net', 'mmcls://net']
+)
+def test_what_cannot_be_fetched_is_named(name, monkeypatch, tmp_path):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setenv('no_proxy', '*')
+    with pytest.raises(RuntimeError, match=f'^{name} does not load: '):
+        CheckpointLoader.load_checkpoint(name)
