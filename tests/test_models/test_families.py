@@ -317,6 +317,10 @@ def test_blocks_of_p2t_share_their_convolutions():
         ('ViP', (230, 230), 'ViP takes images of 224 x 224 .*230 x 230'),
         ('EAMLP', (256, 256), 'EAMLP takes images of 224 x 224 .*256 x 256'),
         ('P2T', (64, 80), 'at least 65 x 65 pixels, but got 64 x 80'),
+        ('CPVT', (15, 80), 'at least 16 x 16 pixels, but got 15 x 80'),
+        ('GFNet', (31, 80), 'at least 32 x 32 pixels, but got 31 x 80'),
+        ('S2MLP', (80, 15), 'at least 16 x 16 pixels, but got 80 x 15'),
+        ('ShiftViT', (80, 31), 'at least 32 x 32 pixels, but got 80 x 31'),
     ],
 )
 def test_wrong_sizes_of_images(family, size, message):

@@ -179,6 +179,7 @@ class CPVT(Pyramid):
     }
 
     num_stages = 1
+    min_size = 16  # a patch
     default_init_cfg = [
         *Pyramid.default_init_cfg,
         dict(type='Kaiming', layer='Conv2d'),
@@ -229,6 +230,7 @@ class CPVT(Pyramid):
             tuple[Tensor]: One tensor: the normalized features of shape (N, C,
             H // 16, W // 16), or (N, C) if ``gap``.
         """
+        self._check_image_size(*x.shape[2:])
         size = x.size(2) // 16, x.size(3) // 16
         (x,) = self.iter_stages(x)
         x = self.norm0(x)

@@ -285,6 +285,7 @@ class GFNet(Pyramid):
             )
         self.img_size = img_size
         super().__init__(arch, mixer=mixer, norm_cfg=norm_cfg, **kwargs)
+        self.min_size = arch['patch_size'] * 2 ** (len(self.stages) - 1)
 
     def make_stem(self, in_channels: int, embed_dims: int) -> nn.Module:
         """Makes a projection of patches with a position embedding."""

@@ -1,5 +1,5 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import List, Optional, Sequence, Union
 
 import torch
 import torch.nn.functional as F
@@ -385,13 +385,3 @@ class P2T(Pyramid):
     def make_output_norm(self, embed_dims: int) -> nn.Module:
         """Makes no norm."""
         return nn.Identity()
-
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
-        """Extracts features, see :meth:`Pyramid.forward`."""
-        height, width = x.shape[2:]
-        if min(height, width) < self.min_size:
-            raise ValueError(
-                f'P2T takes images of at least {self.min_size} x '
-                f'{self.min_size} pixels, but got {height} x {width}'
-            )
-        return super().forward(x)

@@ -123,6 +123,9 @@ class Pyramid(BaseModule):
     image_size: Optional[int] = None
     """Height and width that images must have; None means that any will do."""
 
+    min_size: int = 1
+    """Height and width that images must have at least."""
+
     def __init__(
         self,
         arch: Union[str, dict],
@@ -282,19 +285,26 @@ class Pyramid(BaseModule):
             tuple[Tensor]: For every stage in ``out_indices`` the normalized
             features of shape (N, C_i, H_i, W_i), or (N, C_i) if ``gap``.
         """
-        height, width = x.shape[2:]
-        size = self.image_size
-        if size is not None and not height == width == size:
-            raise ValueError(
-                f'{type(self).__name__} takes images of {size} x {size} '
-                f'pixels only, but got {height} x {width}'
-            )
+        self._check_image_size(*x.shape[2:])
         outputs = []
         for i, tokens in enumerate(self.iter_stages(x)):
             if i in self.out_indices:
                 norm = getattr(self, f'norm{i}')
                 outputs.append(self.make_output(apply(norm, tokens)))
         return tuple(outputs)
+
+    def _check_image_size(self, height: int, width: int) -> None:
+        size, least = self.image_size, self.min_size
+        if size is not None and not height == width == size:
+            raise ValueError(
+                f'{type(self).__name__} takes images of {size} x {size} '
+                f'pixels only, but got {height} x {width}'
+            )
+        if min(height, width) < least:
+            raise ValueError(
+                f'{type(self).__name__} takes images of at least {least} x '
+                f'{least} pixels, but got {height} x {width}'
+            )
 
     def make_output(self, x: Tensor) -> Tensor:
         """Makes an output of normalized tokens."""

@@ -132,6 +132,8 @@ class S2MLP(Pyramid):
         'deep': dict(depths=[36], dims=[384], mlp_ratios=[4], affine=True),
     }
 
+    min_size = 16  # a patch
+
     def __init__(
         self,
         arch: Union[str, dict] = 'deep',

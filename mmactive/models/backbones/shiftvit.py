@@ -195,6 +195,7 @@ class ShiftViT(Pyramid):
         **kwargs,
     ) -> None:
         super().__init__(arch, mixer=mixer, norm_cfg=norm_cfg, **kwargs)
+        self.min_size = 4 * 2 ** (len(self.stages) - 1)
 
     def make_stem(self, in_channels: int, embed_dims: int) -> nn.Module:
         """Makes the patch embedding."""
