@@ -10,6 +10,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmactive.utils.complexity import build_model
+
 from .conftest import ROOT, TOOLS
 from .test_train import read_log
 
@@ -77,7 +79,9 @@ def test_tta(run_small, data_folder, tmp_path):
         f'tta_pipeline.1.transforms.0.{i}.scale=({SIZE * 4},{side})'
         for i, side in enumerate(range(32, 80, 8))
     ]
-    torch.save(dict(state_dict={}), 'any.pth')
+    cfg = Config.fromfile(ROOT / 'configs' / SEGMENTOR)
+    weights = build_model(cfg, 'cpu').state_dict()
+    torch.save(dict(state_dict=weights), 'any.pth')
     words = ('--tta', '--out-item', 'metrics', '--out', 'metrics.json')
     run_small('test.py', SEGMENTOR, 'any.pth', *words, options=options)
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
