@@ -110,7 +110,10 @@ def main() -> None:
     if cfg.get('val_dataloader'):
         check_dataloader(cfg, 'val_dataloader')
     work_dir.prepare(cfg, args.overwrite)
-    build_runner(cfg).train()
+    try:
+        build_runner(cfg).train()
+    finally:
+        work_dir.release(cfg.work_dir)
 
 
 if __name__ == '__main__':

@@ -42,6 +42,7 @@ from .checks.heads import (
     check_num_classes,
     reads_names,
 )
+from .hooks import StopHook
 from .random_state import seed_batches, skip_batches
 from .work_dir import find_checkpoint
 
@@ -286,6 +287,10 @@ class Runner(MMEngineRunner):
                     f'{_find_silent_processes()}: {error}'
                 ) from error
             raise
+        finally:
+            for hook in self.hooks:
+                if isinstance(hook, StopHook):
+                    hook.stop_listening()
         if self._finished is not None:
             self.logger.warning(
                 f'{self._finished} is the end of this training: all '

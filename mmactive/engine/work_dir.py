@@ -111,6 +111,13 @@ def lock(work_dir: str) -> None:
     _locks[osp.realpath(path)] = file
 
 
+def release(work_dir: str) -> None:
+    """Lets other processes have a folder that this one has locked."""
+    file = _locks.pop(osp.realpath(osp.join(work_dir, LOCK)), None)
+    if file is not None:
+        file.close()
+
+
 def is_main_process(launcher: str) -> bool:
     """Tells whether this is the first of the processes of a run.
 

@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from published import LAYOUTS, LOGITS, make_images, make_weights, make_zeros
 from reference_shift_mlps import (
     ASMLP_T,
@@ -13,6 +14,14 @@ from reference_shift_mlps import (
 
 from mmactive.models.conversion import convert, revert
 from mmactive.registry import MODELS
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    """That of classifiers, whatever a test before has left."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
+
 
 GFNET_ARCHS = {
     'ti': 'tiny',

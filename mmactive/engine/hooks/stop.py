@@ -52,7 +52,7 @@ class StopHook(Hook):
 
     def _receive(self, number: int, frame: object) -> None:
         if self._received:
-            self._restore_handlers()
+            self.stop_listening()
             raise SystemExit(128 + number)
         self._received = number
         if is_main_process():
@@ -95,7 +95,7 @@ class StopHook(Hook):
         """Stops listening."""
         if self._work is not None:
             self._work.wait()
-        self._restore_handlers()
+        self.stop_listening()
 
     def _agree(self) -> int:
         """Returns the signal that any process had by the last iteration."""
@@ -124,7 +124,7 @@ class StopHook(Hook):
         self._exit(runner, self._agreed)
 
     def _exit(self, runner: Runner, number: int) -> None:
-        self._restore_handlers()
+        self.stop_listening()
         name = signal.Signals(number).name
         runner.logger.info(f'Ends because of {name}; --resume goes on')
         job = os.getenv('SLURM_JOB_ID')
@@ -132,7 +132,8 @@ class StopHook(Hook):
             subprocess.run(['scontrol', 'requeue', job], check=True)
         raise SystemExit(128 + number)
 
-    def _restore_handlers(self) -> None:
+    def stop_listening(self) -> None:
+        """Leaves the signals to whoever had them before."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
