@@ -34,7 +34,8 @@ quickstart: setup
 	$(IN_VENV) bash tools/quickstart.sh
 
 test: setup
-	$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest tests -m "not slow" \
+	$(IN_VENV) PYTHONHASHSEED=0 OMP_NUM_THREADS=1 \
+		python -m pytest tests -m "not slow" \
 		--numprocesses $(JOBS) --dist loadfile
 
 soak: setup

@@ -205,6 +205,9 @@ def test_snippets(place, monkeypatch, run_tool, start_process):
             tool = words[0].partition('/')[2]
             if tool in ('train.py', 'test.py', 'dist_train.sh'):
                 words = shorten(words)
+            if 'train' in tool and '--resume' not in words:
+                # The page offers several ways to train the same.
+                words.append('--overwrite')
             if tool == 'dist_train.sh':
                 start_process(*words)
             elif tool.startswith('dataset_converters'):
