@@ -16,10 +16,8 @@ that ``state_dict`` fits.
 """
 
 import argparse
-import os
-import os.path as osp
+import io
 import re
-import tempfile
 from typing import Any, Dict, Optional, Tuple
 
 import torch
@@ -28,6 +26,7 @@ from torch import Tensor
 from mmactive.models.conversion import convert, revert
 from mmactive.registry import MODELS
 from mmactive.utils.checkpoint import load_from_local
+from mmactive.utils.files import write_atomically
 
 StateDict = Dict[str, Tensor]
 
@@ -98,16 +97,9 @@ def make_backbone(
 
 def save(checkpoint: dict, path: str) -> None:
     """Saves a checkpoint all at once, so that none is ever half written."""
-    folder = osp.dirname(osp.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=folder, suffix='.tmp')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            torch.save(checkpoint, file)
-        os.replace(temporary, path)
-    except BaseException:
-        os.remove(temporary)
-        raise
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    write_atomically(path, buffer.getbuffer())
 
 
 def parse_args() -> argparse.Namespace:

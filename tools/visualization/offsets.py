@@ -22,13 +22,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
-from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from mmengine.utils import track_iter_progress
 from torch import Tensor, nn
 
 from mmactive.engine.offsets import get_centre, record_offsets
 from mmactive.engine.options import check_checkpoint, iter_datasets
+from mmactive.utils.complexity import build_model
 
 AXES = ('horizontal', 'vertical')
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
@@ -341,12 +341,11 @@ def main() -> None:
     check_checkpoint('checkpoint', args.checkpoint)
     images = list_images(args.images)
     cfg = Config.fromfile(args.config)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model = MODELS.build(cfg.model)
+    model = build_model(cfg, 'cpu')
     load_checkpoint(model, args.checkpoint, map_location='cpu')
-    model.to(args.device).eval()
+    model.to(args.device)
     pipeline = build_pipeline(cfg)
 
     args.out.mkdir(parents=True, exist_ok=True)
