@@ -1,16 +1,11 @@
 _base_ = [
-    '../../_base_/methods/8xb128_in1k.py',
+    '../../_base_/methods/8xb128_pvt_in1k.py',
     '../../_base_/backbones/pvt-small.py',
 ]
 
-custom_imports = dict(imports=['mmactive'], allow_failed_imports=False)
-
 model = dict(
     backbone=dict(
-        _delete_=True,
-        type='mmactive.TupleOutput',  # mmpretrain's neck refuses a list
-        backbone=dict(_base_.backbone, out_indices=(3,), drop_path_rate=0.1),
+        backbone=dict(_base_.backbone, out_indices=(3,), drop_path_rate=0.1)
     ),
-    neck=dict(type='GlobalAveragePooling'),
     head=dict(in_channels=_base_.channels[-1]),
 )
