@@ -252,14 +252,9 @@ class CocoFile:
         field = 'segmentation'
         if len(polygons) == 0:
             return
-        counts = np.fromiter(map(len, polygons), np.int64, len(polygons))
         try:
-            parts = list(chain.from_iterable(polygons))
-            lengths, values = pack(parts)
-        except (TypeError, struct.error, OverflowError):
-            lengths = values = np.zeros(1)
-        right = (counts > 0).all() and np.isfinite(values).all()
-        if not right or ((lengths < 6) | (lengths % 2 == 1)).any():
+            low, high, flat = measure_polygons(polygons)
+        except (TypeError, ValueError, struct.error, OverflowError):
             for row, polygon in zip(rows.tolist(), polygons):
                 if not polygon or not all(map(is_polygon, polygon)):
                     self._raise(
@@ -269,38 +264,14 @@ class CocoFile:
                         'polygons, each a list of at least three points x, y, '
                         'all of finite numbers',
                     )
-        # The extents of parts, and of all parts of an annotation
-        starts = np.concatenate([[0], np.cumsum(lengths[:-1])]) // 2
-        firsts = np.concatenate([[0], np.cumsum(counts[:-1])])
-        low = np.stack(
-            [
-                np.minimum.reduceat(np.minimum.reduceat(axis, starts), firsts)
-                for axis in (values[0::2], values[1::2])
-            ],
-            axis=1,
-        )
-        high = np.stack(
-            [
-                np.maximum.reduceat(np.maximum.reduceat(axis, starts), firsts)
-                for axis in (values[0::2], values[1::2])
-            ],
-            axis=1,
-        )
+            raise
         sizes = self.sizes[self.image_rows[rows]]
         far = (low < -sizes).any(1) | (high > 2 * sizes).any(1)
         outside = (high <= 0).any(1) | (low >= sizes).any(1)
         corner, extent = self.boxes[rows, :2], self.boxes[rows, 2:]
         apart = (high < corner - 1) | (low > corner + extent + 1)
         has_box = self._have_boxes(rows)
-        # Three points each tell which polygons may be lines.
-        points = values.reshape(-1, 2)
-        first, second, third = (
-            points[starts + i * (lengths // 2) // 3] for i in range(3)
-        )
-        (ax, ay), (bx, by) = (second - first).T, (third - first).T
-        flat = np.abs(ax * by - ay * bx) < 1e-6
-        flat = np.logical_and.reduceat(flat, firsts)
-        for where in np.flatnonzero(flat):
+        for where in np.flatnonzero(flat & has_box):
             flat[where] = all(map(is_line, polygons[where]))
         for wrong, expected in (
             (
@@ -519,6 +490,59 @@ def pack(lists: Sequence[Sequence[float]]) -> tuple:
         struct.pack_into(f'{len(piece)}d', values, 8 * start, *piece)
         start += len(piece)
     return lengths, values
+
+
+def measure_polygons(
+    polygons: Sequence[Sequence[Sequence[float]]],
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Measures the polygons of annotations.
+
+    Args:
+        polygons (list[list[list[int | float]]]): Of M annotations, the
+            polygons: x and y of one point after the other.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray, np.ndarray]: The least and the greatest x
+        and y, each of shape (M, 2), and whether three points of each polygon
+        are on one line, of shape (M, ).
+
+    Raises:
+        TypeError: If there is something that is no list.
+        struct.error: If there is something in a list that is no number.
+        ValueError: If an annotation has no polygons, or one has fewer than
+            three points, half a point, or a number that is not finite.
+    """
+    low = np.empty((len(polygons), 2))
+    high = np.empty((len(polygons), 2))
+    flat = np.empty(len(polygons), dtype=bool)
+    # In pieces that stay in the cache
+    for begin in range(0, len(polygons), 256):
+        some = polygons[begin : begin + 256]
+        here = slice(begin, begin + len(some))
+        counts = np.fromiter(map(len, some), np.int64, len(some))
+        lengths, values = pack(list(chain.from_iterable(some)))
+        if (
+            (counts == 0).any()
+            or ((lengths < 6) | (lengths % 2 == 1)).any()
+            or not np.isfinite(values).all()
+        ):
+            raise ValueError('not all polygons are polygons')
+        points = values.reshape(-1, 2)
+        # Of the first point of each part, and first part of each annotation
+        starts = (np.cumsum(lengths) - lengths) // 2
+        firsts = np.cumsum(counts) - counts
+        for axis in range(2):
+            for function, extent in ((np.minimum, low), (np.maximum, high)):
+                extent[here, axis] = function.reduceat(
+                    function.reduceat(points[:, axis], starts), firsts
+                )
+        first, second, third = (
+            points[starts + i * (lengths // 2) // 3] for i in range(3)
+        )
+        (ax, ay), (bx, by) = (second - first).T, (third - first).T
+        on_line = np.abs(ax * by - ay * bx) < 1e-6
+        flat[here] = np.logical_and.reduceat(on_line, firsts)
+    return low, high, flat
 
 
 def pack_column(values: Sequence[float]) -> np.ndarray:
