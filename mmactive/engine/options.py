@@ -34,8 +34,8 @@ SPLITS = ('train', 'val', 'test')
 # libraries and the tools here look for
 SETTINGS = {
     *inspect.signature(MMEngineRunner.__init__).parameters,
-    *('activation_checkpointing', 'allow_partial', 'compile'),
-    'custom_imports',
+    *('activation_checkpointing', 'adapt_in_channels', 'allow_partial'),
+    *('compile', 'custom_imports'),
     *('efficient_conv_bn_eval', 'find_unused_parameters'),
     *('model_wrapper_cfg', 'runner_type', 'sync_bn', 'strategy'),
     *('tta_model', 'tta_pipeline'),

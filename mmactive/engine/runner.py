@@ -138,8 +138,11 @@ class Runner(MMEngineRunner):
 
     def _init_model_weights(self) -> None:
         """Initializes the weights, from checkpoints that fit."""
-        allow_partial = self.cfg.get('allow_partial', False)
-        with loading(all_models=True, allow_partial=allow_partial):
+        with loading(
+            all_models=True,
+            allow_partial=self.cfg.get('allow_partial', False),
+            adapt_in_channels=self.cfg.get('adapt_in_channels', False),
+        ):
             super()._init_model_weights()
 
     def build_train_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:

@@ -1,5 +1,5 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-"""Loads checkpoints without running the code of strangers.
+"""Loads checkpoints without running the code of strangers, and saves them.
 
 ``torch.load(..., weights_only=True)`` refuses mmengine's checkpoints: the
 message hub in them holds numpy arrays and ``HistoryBuffer`` objects. The
@@ -8,15 +8,21 @@ all that it loads. PyTorch's own list of what ``torch.load`` allows stays as
 it was.
 """
 
+import hashlib
+import io
 import os
 import os.path as osp
 import pickle
-from typing import Any, BinaryIO, Optional, Union
+from contextlib import suppress
+from typing import Any, BinaryIO, Optional, Sequence, Tuple, Union
 from urllib.parse import urlparse
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from . import checkpoint_file
+from .files import write_atomically
 
 
 def load(
@@ -134,3 +140,112 @@ def load_url(
         prefix = found.group(1) if found else None
         torch.hub.download_url_to_file(url, path, prefix, progress)
     return load(path, map_location, f'{url} ({path})')
+
+
+def save(checkpoint: dict, path: str) -> None:
+    """Saves a checkpoint all at once, so that none is ever half written.
+
+    Args:
+        checkpoint (dict): See :func:`dump`.
+        path (str): The file. Its suffix says the format.
+
+    Raises:
+        Exception: As :func:`dump` does, or ``OSError`` that names the file.
+    """
+    write_atomically(path, dump(checkpoint, path))
+
+
+def dump(checkpoint: dict, path: str) -> Union[bytes, memoryview]:
+    """Makes the content of a checkpoint file.
+
+    Args:
+        checkpoint (dict): What the file shall hold. In safetensors' format
+            that is weights by name, as they are or as the one value beside
+            ``meta``.
+        path (str): Name of the file: ``.safetensors`` is that format, every
+            other suffix PyTorch's.
+
+    Returns:
+        bytes | memoryview: The content.
+
+    Raises:
+        ValueError: If there is anything in it that the format cannot hold.
+            The error names it.
+        ImportError: If ``safetensors`` is not installed.
+    """
+    if not path.endswith('.safetensors'):
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        return buffer.getbuffer()
+    parts = dict(checkpoint)
+    meta = parts.pop('meta', {})
+    if len(parts) == 1 and isinstance(next(iter(parts.values())), dict):
+        (parts,) = parts.values()
+    bad = [name for name, x in parts.items() if not isinstance(x, Tensor)]
+    if bad:
+        raise ValueError(
+            f'{path}: a safetensors file holds weights and meta alone, but '
+            f'got {bad[:3]}'
+        )
+    return checkpoint_file.dump_safetensors(parts, make_plain(meta))
+
+
+def dump_published(
+    checkpoint: dict,
+    path: str,
+    keys: Sequence[str] = ('meta', 'state_dict'),
+) -> Tuple[str, Union[bytes, memoryview]]:
+    """Makes a file to publish: what others need, under a name with a checksum.
+
+    Its ``meta`` is plain, so that ``torch.load`` reads it without knowing
+    mmengine.
+
+    Args:
+        checkpoint (dict): What training has saved.
+        path (str): Name of the file, without the checksum.
+        keys (Sequence[str]): What to keep. Defaults to meta and weights.
+
+    Returns:
+        tuple[str, bytes | memoryview]: ``path`` with the first eight digits of
+        the content's SHA-256 before its suffix, as PyTorch's ``check_hash``
+        expects, and the content.
+
+    Raises:
+        Exception: As :func:`dump` does.
+    """
+    kept = {key: checkpoint[key] for key in keys if key in checkpoint}
+    if 'meta' in kept:
+        kept['meta'] = make_plain(kept['meta'])
+    content = dump(kept, path)
+    stem, suffix = osp.splitext(path)
+    digest = hashlib.sha256(content).hexdigest()
+    return f'{stem}-{digest[:8]}{suffix}', content
+
+
+def make_plain(meta: dict) -> dict:
+    """Reduces the ``meta`` of a checkpoint to what every reader knows.
+
+    Args:
+        meta (dict): Values by name.
+
+    Returns:
+        dict: Those of the values that consist of dicts, lists, tuples, text,
+        numbers and None. Arrays and tensors have become lists.
+    """
+    plain = {}
+    for key, value in meta.items():
+        with suppress(TypeError):
+            plain[key] = _make_plain(value)
+    return plain
+
+
+def _make_plain(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic, Tensor)):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {_make_plain(k): _make_plain(x) for k, x in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_make_plain, value))
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    raise TypeError

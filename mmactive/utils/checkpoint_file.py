@@ -3,7 +3,7 @@
 
 PyTorch writes a zip archive of a pickle and of a record for each storage, and
 before 1.6 it wrote a pickle that the storages follow. safetensors' format is
-read by its own package.
+read and written by its own package.
 """
 
 import io
@@ -14,7 +14,7 @@ import struct
 import sys
 import zipfile
 import zlib
-from typing import Any, BinaryIO, Callable, Dict, Optional
+from typing import Any, BinaryIO, Callable, Dict, Optional, Tuple
 
 import torch
 
@@ -49,6 +49,9 @@ SIGNATURES = {
     b'\x7fELF': 'a program',
     b'MZ': 'a program',
 }
+
+# Under which name a safetensors file holds the `meta` of a checkpoint, as JSON
+SAFETENSORS_META = 'mmengine_meta'
 
 LoadStorage = Callable[..., torch.UntypedStorage]
 
@@ -313,25 +316,75 @@ def _is_safetensors(head: bytes) -> bool:
     return head[8:9] == b'{' and head[6:8] == b'\0\0'
 
 
-def _read_safetensors(file: BinaryIO, map_location: Any) -> dict:
-    """Reads safetensors' format, by its own package."""
+def _import_safetensors() -> Any:
+    """Imports the package of the format."""
     try:
         import safetensors.torch
     except ImportError:
         raise ImportError(
-            'it is a safetensors file: `pip install safetensors` reads it'
+            'it is a safetensors file: `pip install safetensors` reads and '
+            'writes it'
         ) from None
+    return safetensors.torch
+
+
+def _read_safetensors(file: BinaryIO, map_location: Any) -> dict:
+    """Reads safetensors' format, by its own package.
+
+    Returns:
+        dict: The weights as ``state_dict``, and ``meta``, which is empty in
+        files that others have written.
+    """
+    safetensors = _import_safetensors()
     relocate = _get_relocation(map_location)
-    weights = safetensors.torch.load(file.read())
-    if map_location is None:
-        return weights
-    return {
-        name: torch.empty(0, dtype=x.dtype, device=storage.device).set_(
-            storage, 0, x.shape, x.stride()
-        )
+    data = file.read()
+    weights = safetensors.load(data)
+    if map_location is not None:
+        weights = {
+            name: torch.empty(0, dtype=x.dtype, device=storage.device).set_(
+                storage, 0, x.shape, x.stride()
+            )
+            for name, x in weights.items()
+            for storage in [relocate(x.untyped_storage(), 'cpu')]
+        }
+    header, _ = _read_safetensors_header(data)
+    metadata = header.get('__metadata__') or {}
+    meta = json.loads(metadata.get(SAFETENSORS_META, '{}'))
+    return dict(meta=meta, state_dict=weights)
+
+
+def dump_safetensors(weights: dict, meta: dict) -> bytes:
+    """Writes safetensors' format, by its own package.
+
+    Args:
+        weights (dict[str, Tensor]): The weights by name.
+        meta (dict): What else the checkpoint says, of kinds that JSON knows.
+
+    Returns:
+        bytes: Content of the file.
+
+    Raises:
+        ImportError: If ``safetensors`` is not installed.
+    """
+    safetensors = _import_safetensors()
+    metadata = {'format': 'pt', SAFETENSORS_META: json.dumps(meta)}
+    # The format knows neither strides nor tensors that share their memory.
+    copies = {
+        name: x.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, x in weights.items()
-        for storage in [relocate(x.untyped_storage(), 'cpu')]
     }
+    data = safetensors.save(copies, metadata)
+    # The order of its metadata is random, but the same shall be the same.
+    header, start = _read_safetensors_header(data)
+    text = json.dumps(header, sort_keys=True, separators=(',', ':')).encode()
+    text += b' ' * (-len(text) % 8)
+    return struct.pack('<Q', len(text)) + text + data[start:]
+
+
+def _read_safetensors_header(data: bytes) -> Tuple[dict, int]:
+    """Returns the header of safetensors' format and where it ends."""
+    end = 8 + struct.unpack_from('<Q', data)[0]
+    return json.loads(data[8:end]), end
 
 
 def describe(file: BinaryIO) -> str:

@@ -100,21 +100,31 @@ def _load_prefix(original, prefix, filename, map_location=None):
     return _get_rule().select(checkpoint, prefix, filename)
 
 
-def _init_pretrained(original, self, *args, allow_partial=False, **kwargs):
+def _init_pretrained(
+    original,
+    self,
+    *args,
+    allow_partial=False,
+    adapt_in_channels=False,
+    **kwargs,
+):
     original(self, *args, **kwargs)
-    self.allow_partial = allow_partial
+    self.options = dict(
+        allow_partial=allow_partial, adapt_in_channels=adapt_in_channels
+    )
 
 
 def _call_pretrained(original, self, module):
-    rule = _get_rule()
-    with rule.loading(starts=True, allow_partial=self.allow_partial):
+    with _get_rule().loading(starts=True, **self.options):
         return original(self, module)
 
 
 def _load_in_runner(original, self, *args, **kwargs):
     is_training = isinstance(self._train_loop, BaseLoop)
+    starts = is_training and not self._resume
     with _get_rule().loading(
-        starts=is_training and not self._resume,
+        starts=starts,
         allow_partial=self.cfg.get('allow_partial', False),
+        adapt_in_channels=starts and self.cfg.get('adapt_in_channels', False),
     ):
         return original(self, *args, **kwargs)

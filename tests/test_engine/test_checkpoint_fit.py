@@ -201,6 +201,36 @@ def test_allow_partial(save, weights, log):
             load_checkpoint(make_classifier(), save(dict(x=torch.ones(1))))
 
 
+@pytest.mark.parametrize('in_channels', [1, 2, 6])
+def test_adapt_in_channels(in_channels, save, weights, log):
+    """As timm does it, by an option that the error names."""
+    adapt = pytest.importorskip('timm.models').adapt_input_conv
+    path = save(weights)
+    make = partial(make_backbone, in_channels=in_channels)
+    message = f'images of 3 channels, .* for {in_channels}: adapt_in_channels='
+    with pytest.raises(ValueError, match=message):
+        init(path, make)
+    name = 'downsample_layers.0.weight'
+    expected = adapt(in_channels, weights[f'backbone.{name}'])
+    backbone = init(path, make, adapt_in_channels=True)
+    torch.testing.assert_close(backbone.state_dict()[name], expected)
+    assert get_lines(log, path)[-1][1].endswith('adapted: downsample_layers.0')
+    model = make_classifier(in_channels=in_channels)
+    with loading(adapt_in_channels=True):
+        load_checkpoint(model, path)
+    own = model.state_dict()
+    torch.testing.assert_close(own.pop(f'backbone.{name}'), expected)
+    assert all(torch.equal(x, weights[key]) for key, x in own.items())
+
+
+def test_adapt_nothing_else(save, weights):
+    """Another stem is no matter of the images' channels."""
+    name = 'backbone.downsample_layers.0.weight'
+    other = {**weights, name: torch.ones(64, 1, 3, 3)}
+    with pytest.raises(ValueError, match=r'downsample_layers.0.weight \(64'):
+        init(save(other), adapt_in_channels=True)
+
+
 def test_new_head(save, weights, log):
     """Training makes a new head, a test must not measure a random one."""
     path = save(weights)

@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from reference_activemlp import ARCHS, ReferenceActiveMLP, randomize
 
 from mmactive.models import ActiveMLP
+from mmactive.utils.checkpoint import load
 
 TOOL = 'model_converters/to_mmactive.py'
 
@@ -249,6 +250,24 @@ def test_reverse(convert, tmp_path, run_tool):
     assert all(
         torch.equal(reverted[name], expected[name]) for name in expected
     )
+
+
+def test_safetensors(tmp_path, run_tool, monkeypatch):
+    """There and back in the other format."""
+    safetensors = pytest.importorskip('safetensors.torch')
+    monkeypatch.chdir(tmp_path)
+    weights = {k: x.clone() for k, x in make_zeros(num_classes=3).items()}
+    weights['head.bias'] += torch.arange(3)
+    safetensors.save_file(weights, 'src.safetensors')
+    run_tool(TOOL, 'src.safetensors', 'dst.safetensors')
+    converted = load('dst.safetensors')
+    model = MODELS.build(converted['meta']['model'])
+    model.load_state_dict(converted['state_dict'])
+    assert model.head.fc.bias.tolist() == [0, 1, 2]
+    run_tool(TOOL, 'dst.safetensors', 'back.safetensors', '--reverse')
+    reverted = safetensors.load_file('back.safetensors')
+    assert reverted.keys() == weights.keys()
+    assert all(torch.equal(reverted[name], weights[name]) for name in weights)
 
 
 def test_a_segmentor(convert, run_tool):

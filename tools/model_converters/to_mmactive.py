@@ -9,14 +9,13 @@ backbone with all outputs: the same ``init_cfg`` without ``prefix``. An UperNet
 of MMSegmentation 0.x becomes one of today.
 
 The checkpoint describes itself: ``meta['model']`` is the config of the model
-that ``state_dict`` fits.
+that ``state_dict`` fits. Files that end with .safetensors are of that format.
 
     python tools/model_converters/to_mmactive.py RELEASED.pth OURS.pth
     python tools/model_converters/to_mmactive.py OURS.pth THEIRS.pth --reverse
 """
 
 import argparse
-import io
 import re
 from typing import Any, Dict, Optional, Tuple
 
@@ -25,8 +24,7 @@ from torch import Tensor
 
 from mmactive.models.conversion import convert, revert
 from mmactive.registry import MODELS
-from mmactive.utils.checkpoint import load_from_local
-from mmactive.utils.files import write_atomically
+from mmactive.utils.checkpoint import load_from_local, save
 
 StateDict = Dict[str, Tensor]
 
@@ -93,13 +91,6 @@ def make_backbone(
     with torch.device('meta'):
         names = MODELS.build(cfg).state_dict()
     return {name: converted[f'backbone.{name}'] for name in names}, cfg
-
-
-def save(checkpoint: dict, path: str) -> None:
-    """Saves a checkpoint all at once, so that none is ever half written."""
-    buffer = io.BytesIO()
-    torch.save(checkpoint, buffer)
-    write_atomically(path, buffer.getbuffer())
 
 
 def parse_args() -> argparse.Namespace:

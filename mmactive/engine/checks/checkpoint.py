@@ -10,9 +10,13 @@ there is an error. What may differ is told in one line of information:
   dense model has for each output, and modules of which the checkpoint has
   nothing;
 - with ``allow_partial``, everything.
+
+With ``adapt_in_channels`` the first convolution is made to fit images of other
+channels.
 """
 
 import contextlib
+import copy
 import logging
 import re
 from collections import OrderedDict
@@ -41,6 +45,9 @@ class Loading:
             classifier of mmpretrain with a head for other classes gets a
             warning only, since ``mmpretrain.get_model`` makes them on purpose.
         allow_partial (bool): Whether anything may be fresh. Defaults to False.
+        adapt_in_channels (bool): Whether the weights of the first convolution
+            are adapted to the number of channels of the images. Defaults to
+            False.
         all_models (bool): Whether to check models without a module of mmactive
             as well. Defaults to False: those of others in the same process
             are loaded as mmengine does.
@@ -48,6 +55,7 @@ class Loading:
 
     starts: Optional[bool] = None
     allow_partial: bool = False
+    adapt_in_channels: bool = False
     all_models: bool = False
 
 
@@ -60,12 +68,13 @@ def loading(**changes: Any) -> Iterator[None]:
     """Sets attributes of :class:`Loading` for a while.
 
     Args:
-        changes (dict): The attributes. ``allow_partial`` stays as it is where
-            it is set already.
+        changes (dict): The attributes. ``allow_partial`` and
+            ``adapt_in_channels`` stay as they are where they are set already.
     """
     before = _current.get()
-    if before.allow_partial:
-        changes['allow_partial'] = True
+    for name in ('allow_partial', 'adapt_in_channels'):
+        if getattr(before, name):
+            changes[name] = True
     token = _current.set(replace(before, **changes))
     try:
         yield
@@ -126,6 +135,14 @@ def load_state_dict(
         )
     modules = dict(_named_modules(module))
     _check_values(modules, state_dict, source)
+    adapted = ''
+    if _current.get().adapt_in_channels:
+        adapted = _find_other_in_channels(modules, state_dict)
+    if adapted:
+        state_dict = copy.copy(state_dict)
+        state_dict[adapted] = adapt_in_channels(
+            state_dict[adapted], _find_first_conv(modules)[1].in_channels
+        )
     fit = _load(modules, state_dict)
     problems = _find_problems(modules, state_dict, fit, strict)
     heads = [name for name in problems if _find_new_head(modules, name, fit)]
@@ -139,10 +156,58 @@ def load_state_dict(
     elif problems:
         raise ValueError(f'{source}: {_explain(modules, state_dict, fit)}')
     text = f'{source}: {_summarize(modules, fit)}'
+    if adapted:
+        text += f'; adapted: {adapted.rpartition(".")[0]}'
     # The hook of averaged weights loads the same before the runner does.
     if _last_line[0] != (level, text):
         print_log(text, logger=logger or 'current', level=level)
     _last_line[0] = level, text
+
+
+def adapt_in_channels(weight: Tensor, in_channels: int) -> Tensor:
+    """Adapts a convolution to images of other channels, as timm does.
+
+    For one channel its weights are the sum over those that it had, else they
+    are repeated in turn and scaled, so that an image of equal channels gives
+    about what it did.
+
+    Args:
+        weight (Tensor): Of shape (out_channels, C, kH, kW).
+        in_channels (int): Number of channels D of the images.
+
+    Returns:
+        Tensor: Of shape (out_channels, D, kH, kW), at least float32.
+    """
+    before = weight.size(1)
+    weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    if in_channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    indices = torch.arange(in_channels, device=weight.device) % before
+    return weight[:, indices] * (before / in_channels)
+
+
+def _find_first_conv(
+    modules: Dict[str, nn.Module],
+) -> Tuple[str, Optional[nn.Conv2d]]:
+    """Finds the weight that images meet first, and its module."""
+    for prefix, module in modules.items():
+        if isinstance(module, nn.Conv2d):
+            return f'{prefix}weight', module
+    return '', None
+
+
+def _find_other_in_channels(
+    modules: Dict[str, nn.Module], state_dict: dict
+) -> str:
+    """Names the first convolution's weight if but its channels are others."""
+    name, conv = _find_first_conv(modules)
+    loaded = state_dict.get(name)
+    if loaded is None or conv.groups != 1 or loaded.dim() != 4:
+        return ''
+    own = conv.weight.shape
+    differs = loaded.size(1) not in (0, own[1])
+    rest = own[:1] + own[2:] == loaded.shape[:1] + loaded.shape[2:]
+    return name if differs and rest else ''
 
 
 _last_line = [(logging.INFO, '')]
@@ -519,6 +584,13 @@ def _guess_cause(
             f'it has the published names of {published}, which '
             'tools/model_converters/to_mmactive.py converts'
         )
+    if list(fit.shapes) == [_find_other_in_channels(modules, state_dict)]:
+        ((loaded, own),) = fit.shapes.values()
+        return (
+            f'it is for images of {loaded[1]} channels, but the model for '
+            f'{own[1]}: adapt_in_channels=True in init_cfg or in the config '
+            'adapts it'
+        )
     variant = _find_variant(modules, state_dict)
     if variant:
         return variant
@@ -527,7 +599,10 @@ def _guess_cause(
         return prefix
     if nested and len(fit.missing) == len(fit.total):
         return f'its weights lie under {_join(list(map(repr, nested)))}'
-    return 'it is of another network, or of another version of this one'
+    return (
+        'it is of another network, of another version of this one, or for '
+        'images of another size'
+    )
 
 
 def _find_published(weights: dict) -> Optional[str]:

@@ -1,7 +1,5 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-import hashlib
 import os.path as osp
-import pickle
 from typing import Dict, List, Optional, Union
 
 from mmengine.dist import (
@@ -13,10 +11,12 @@ from mmengine.dist import (
 )
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
-from mmengine.runner import Runner, save_checkpoint
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint
 
 from mmactive.registry import HOOKS
+from mmactive.utils import mmengine_loader
+from mmactive.utils.checkpoint import dump_published
 from mmactive.utils.files import write_atomically
 
 from ..random_state import get_random_state, set_random_state
@@ -42,11 +42,25 @@ class CheckpointHook(MMEngineCheckpointHook):
 
     Args:
         args (tuple): As mmengine's.
+        published_suffix (str): Format of what ``published_keys`` makes of the
+            last and best checkpoints: '.pth' or '.safetensors'. Defaults to
+            '.pth'.
         kwargs (dict): As mmengine's.
+
+    Raises:
+        ValueError: If ``published_suffix`` is another one.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
+    def __init__(
+        self, *args, published_suffix: str = '.pth', **kwargs
+    ) -> None:
         super().__init__(*args, **kwargs)
+        if published_suffix not in ('.pth', '.safetensors'):
+            raise ValueError(
+                "published_suffix must be '.pth' or '.safetensors', but got "
+                f'{published_suffix!r}'
+            )
+        self.published_suffix = published_suffix
         self.saved_iter = -1
         self._random_states: Optional[List[dict]] = None
         self._resumed_states: Optional[List[dict]] = None
@@ -88,9 +102,23 @@ class CheckpointHook(MMEngineCheckpointHook):
             checkpoint['random_states'] = self._random_states
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keeps the states of the generators for the start of training."""
-        if runner._resume:
-            self._resumed_states = checkpoint.get('random_states')
+        """Keeps the states of the generators for the start of training.
+
+        Raises:
+            ValueError: If a training is to be resumed from weights alone.
+        """
+        if not runner._resume:
+            return
+        states = ('meta', 'message_hub', 'optimizer')
+        missing = [key for key in states if not checkpoint.get(key)]
+        if missing:
+            raise ValueError(
+                f'{mmengine_loader.last_name}: no training can go on from it, '
+                f'since it has no {", ".join(missing)}: it was published, or '
+                'saved with save_optimizer=False; load_from starts one from '
+                'its weights'
+            )
+        self._resumed_states = checkpoint.get('random_states')
 
     def save_interrupted(self, runner: Runner, epoch: int, step: int) -> None:
         """Saves what a run that is asked to end can go on from.
@@ -182,11 +210,12 @@ class CheckpointHook(MMEngineCheckpointHook):
     def _publish_model(self, runner: Runner, ckpt_path: str) -> None:
         checkpoint = _load_checkpoint(ckpt_path)
         removed = sorted(checkpoint.keys() - set(self.published_keys))
-        for key in removed:
-            del checkpoint[key]
-        digest = hashlib.sha256(pickle.dumps(checkpoint)).hexdigest()
-        path = f'{osp.splitext(ckpt_path)[0]}-{digest[:8]}.pth'
-        save_checkpoint(checkpoint, path, backend_args=self.backend_args)
+        path, content = dump_published(
+            checkpoint,
+            osp.splitext(ckpt_path)[0] + self.published_suffix,
+            self.published_keys,
+        )
+        self.file_backend.put(content, path)
         runner.logger.info(
             f'{ckpt_path} is published to {path}, without {removed}; '
             'published_keys lists what to keep'
