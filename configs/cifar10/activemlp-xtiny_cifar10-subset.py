@@ -1,79 +1,22 @@
-# CIFAR-10 as an image folder, data/cifar10/{train,test}/<class>/*.jpg. A fifth
-# of its training images is what a CPU can train on in minutes; all of its test
-# images are used.
-_base_ = '../imagenet/activemlp-xtiny_8xb128_in1k.py'
-
-# Neither stochastic depth nor mixup and cutmix: the training is short.
-model = dict(
-    backbone=dict(drop_path_rate=0.0),
-    head=dict(num_classes=10),
-    train_cfg=None,
-)
-data_preprocessor = dict(num_classes=10)
-
-train_pipeline = [
-    _base_.train_pipeline[0],  # loads the image
-    dict(_scope_='mmpretrain', type='RandomCrop', crop_size=32, padding=4),
-    _base_.train_pipeline[2],  # flips it
-    _base_.train_pipeline[-1],  # packs it
+# A fifth of the training images is what a CPU can train on in minutes; all of
+# the test images are used.
+_base_ = [
+    '../_base_/methods/cifar10.py',
+    '../_base_/backbones/activemlp-xtiny.py',
 ]
-test_pipeline = [_base_.test_pipeline[0], _base_.test_pipeline[-1]]
 
-data_root = 'data/cifar10'
-train_dataloader = dict(
-    batch_size=64,
-    num_workers=0,
-    sampler=dict(
-        _delete_=True,
-        _scope_='mmpretrain',
-        type='DefaultSampler',
-        shuffle=True,
-    ),
-    dataset=dict(
-        _delete_=True,
-        _scope_='mmpretrain',
-        type='CustomDataset',
-        data_root=data_root,
-        data_prefix='train',
-        # The images are sorted by class.
-        indices=range(0, 50000, 5),
-        pipeline=train_pipeline,
-    ),
+model = dict(
+    backbone=dict(_base_.backbone, gap=True),
+    head=dict(in_channels=_base_.channels[-1]),
 )
-val_dataloader = dict(
-    batch_size=250,
-    num_workers=0,
-    dataset=dict(
-        _delete_=True,
-        _scope_='mmpretrain',
-        type='CustomDataset',
-        data_root=data_root,
-        data_prefix='test',
-        pipeline=test_pipeline,
-    ),
-)
-val_evaluator = dict(topk=(1,))
-test_dataloader = val_dataloader
-test_evaluator = val_evaluator
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)
+
+# The images are sorted by class.
+train_dataloader = dict(dataset=dict(indices=range(0, 50000, 5)))
 
 max_epochs = 4
 param_scheduler = [
-    dict(_base_.param_scheduler[0], end=1),
-    dict(
-        _base_.param_scheduler[1],
-        begin=1,
-        end=max_epochs,
-        T_max=max_epochs - 1,
-        convert_to_iter_based=True,
-    ),
+    _base_.param_scheduler[0],
+    dict(_base_.param_scheduler[1], end=max_epochs, T_max=max_epochs - 1),
 ]
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
-auto_scale_lr = dict(base_batch_size=64)
-
-# The average over some 60,000 iterations would not leave the start here.
-custom_hooks = []
-default_hooks = dict(
-    logger=dict(interval=20),
-    checkpoint=dict(max_keep_ckpts=2),
-)
-randomness = dict(seed=0)

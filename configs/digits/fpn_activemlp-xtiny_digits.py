@@ -1,119 +1,15 @@
-# Scenes of digits, written by tools/dataset_converters/digit_scenes.py, and
-# the classifier that activemlp-xtiny_digits.py trains.
-_base_ = '../ade20k/fpn_activemlp-xtiny_8xb4-40k_ade20k-512x512.py'
+_base_ = [
+    '../_base_/methods/fpn_digits.py',
+    '../_base_/backbones/activemlp-xtiny.py',
+]
 custom_imports = dict(imports=['mmactive', 'mmactive.models.losses'])
 
 pretrained = 'work_dirs/activemlp-xtiny_digits/epoch_10.pth'
-# Processes that share one CPU have no use for SyncBN.
-norm_cfg = dict(type='BN')
-crop_size = (96, 96)
 model = dict(
-    data_preprocessor=dict(size=crop_size),
     backbone=dict(
-        drop_path_rate=0.0,
-        init_cfg=dict(checkpoint=pretrained),
+        _base_.backbone,
+        init_cfg=dict(_base_.init_cfg, checkpoint=pretrained),
     ),
-    # Narrow enough for two CPU cores.
-    neck=dict(out_channels=64, norm_cfg=norm_cfg),
-    decode_head=dict(
-        in_channels=[64] * 4,
-        channels=64,
-        dropout_ratio=0.0,
-        num_classes=11,
-        norm_cfg=norm_cfg,
-        # Nine pixels in ten are background, and drown what tells digits
-        # apart.
-        loss_decode=dict(
-            type='mmactive.CrossEntropyLoss', class_weight=[0.4] + [1.0] * 10
-        ),
-    ),
+    neck=dict(in_channels=_base_.channels),
 )
-
-dataset_type = 'BaseSegDataset'
-data_root = 'data/digit_scenes/ade20k'
-metainfo = dict(
-    classes=('background', *'0123456789'),
-    palette=[
-        [0, 0, 0],
-        [31, 119, 180],
-        [255, 127, 14],
-        [44, 160, 44],
-        [214, 39, 40],
-        [148, 103, 189],
-        [140, 86, 75],
-        [227, 119, 194],
-        [127, 127, 127],
-        [188, 189, 34],
-        [23, 190, 207],
-    ],
-)
-# Scenes need no scaling, and digits may not be flipped. Crops with more digits
-# teach more; the training is too short to gain from distorted colours.
-train_pipeline = [
-    dict(step, crop_size=crop_size, cat_max_ratio=0.85)
-    if step.type == 'RandomCrop'
-    else step
-    for step in _base_.train_pipeline
-    if step.type not in ('RandomResize', 'RandomFlip', 'PhotoMetricDistortion')
-]
-test_pipeline = [
-    step for step in _base_.test_pipeline if step.type != 'Resize'
-]
-train_dataloader = dict(
-    batch_size=4,
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        img_suffix='.jpg',
-        seg_map_suffix='.png',
-        reduce_zero_label=True,
-        pipeline=train_pipeline,
-    ),
-)
-val_dataloader = dict(
-    batch_size=10,
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        metainfo=metainfo,
-        img_suffix='.jpg',
-        seg_map_suffix='.png',
-        reduce_zero_label=True,
-        pipeline=test_pipeline,
-    ),
-)
-test_dataloader = val_dataloader
-
-max_iters = 1000
-# Neck and head start fresh; the backbone knows digits. A key of their
-# own would let their norms and biases decay, so nothing of them does.
-fresh = dict(lr_mult=2.0, decay_mult=0.0)
-optim_wrapper = dict(
-    optimizer=dict(lr=1e-3, fused=True),
-    paramwise_cfg=dict(
-        custom_keys=dict(neck=fresh, decode_head=fresh),
-    ),
-)
-param_scheduler = [
-    dict(
-        _scope_='mmseg',
-        type='LinearLR',
-        start_factor=0.01,
-        by_epoch=False,
-        end=50,
-    ),
-    dict(_base_.param_scheduler[0], begin=50, end=max_iters),
-]
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-auto_scale_lr = dict(base_batch_size=4)
-default_hooks = dict(
-    logger=dict(interval=50), checkpoint=dict(interval=200, max_keep_ckpts=2)
-)
-randomness = dict(seed=0)
-# Leaves the image visible below what is drawn on it.
-visualizer = dict(alpha=0.5)
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)

@@ -1,0 +1,15 @@
+_base_ = [
+    '../../_base_/methods/fpn_digits.py',
+    '../../_base_/backbones/activemlp-xtiny-star-one-offset.py',
+]
+custom_imports = dict(imports=['mmactive', 'mmactive.models.losses'])
+
+pretrained = 'work_dirs/activemlp-xtiny-star-one-offset_digits/epoch_10.pth'
+model = dict(
+    backbone=dict(
+        _base_.backbone,
+        init_cfg=dict(_base_.init_cfg, checkpoint=pretrained),
+    ),
+    neck=dict(in_channels=_base_.channels),
+)
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)

@@ -1,0 +1,13 @@
+_base_ = [
+    '../../_base_/methods/mask-rcnn_fpn_digits.py',
+    '../../_base_/backbones/cyclemlp-b1.py',
+]
+
+pretrained = 'work_dirs/cyclemlp-b1_digits/epoch_10.pth'
+model = dict(
+    backbone=dict(
+        _base_.backbone,
+        init_cfg=dict(_base_.init_cfg, checkpoint=pretrained),
+    ),
+    neck=dict(in_channels=_base_.channels),
+)
