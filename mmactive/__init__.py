@@ -11,9 +11,11 @@ is supplied with others.
 """
 
 import importlib
+import warnings
+from functools import partial
 
 from . import mmcv_ops
-from .utils import dependencies, model_index
+from .utils import dependencies, model_index, repairs
 from .utils.import_hook import call_when_imported
 from .version import __version__
 
@@ -33,8 +35,27 @@ def _register() -> None:
         from . import registry  # noqa: F401
         from .utils import mmengine_loader
 
-        mmengine_loader.register()
+        mmengine_loader.register(
+            partial(
+                importlib.import_module, f'{__name__}.engine.checks.checkpoint'
+            )
+        )
         model_index.register()
+
+
+def _extend(library: str, module: str) -> None:
+    """Imports what the models have for a library that has been imported."""
+    needed = ('mmengine', 'mmcv')
+    if not all(map(dependencies.is_installed, needed)):
+        return
+    try:
+        importlib.import_module(f'{__name__}.models.{module}')
+    except ImportError as error:
+        # Whoever uses the library for something else can go on.
+        warnings.warn(
+            f'mmactive does not work with this version of {library}: {error}',
+            stacklevel=2,
+        )
 
 
 if not dependencies.is_diagnosis():
@@ -45,4 +66,6 @@ if not dependencies.is_diagnosis():
 
     call_when_imported('mmengine', _register)
     call_when_imported('mmcv', mmcv_ops.supply)
-    call_when_imported('timm', model_index.register_in_timm)
+    repairs.register()
+    for _name, _module in (('timm', 'timm'), ('pytorch_grad_cam', 'grad_cam')):
+        call_when_imported(_name, partial(_extend, _name, _module))

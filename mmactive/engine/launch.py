@@ -83,7 +83,7 @@ def _adapt_to_cpu(cfg: Config) -> None:
             'bfloat16 on the CPU, without loss scaling.',
             stacklevel=2,
         )
-        optim_wrapper.type = 'mmactive.CPUAmpOptimWrapper'
+        optim_wrapper['type'] = 'mmactive.CPUAmpOptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             optim_wrapper.pop(key, None)
 

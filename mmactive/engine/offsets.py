@@ -2,7 +2,7 @@
 """Looks at the offsets that a model's Active Token Mixers use."""
 
 from contextlib import contextmanager
-from typing import Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -97,8 +97,8 @@ class OffsetStatisticsHook(Hook):
         if interval < 1:
             raise ValueError(f'interval must be positive, but got {interval}')
         self.interval = interval
-        self.recording = None
-        self.offsets = {}
+        self.recording: Any = None
+        self.offsets: Dict[str, Tensor] = {}
 
     def before_train_iter(
         self,

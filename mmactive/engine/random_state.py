@@ -35,7 +35,8 @@ def get_random_state() -> dict:
         hold.
     """
     version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    numpy_state: Any = np.random.get_state()
+    name, keys, position, has_gauss, cached = numpy_state
     state = dict(
         python=[version, list(words), gauss],
         numpy=[name, keys.tolist(), int(position), int(has_gauss), cached],

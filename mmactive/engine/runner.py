@@ -8,7 +8,7 @@ import os.path as osp
 import time
 from datetime import timedelta
 from inspect import isclass
-from typing import Optional, Union
+from typing import List, Optional, Union
 
 from mmengine.dataset import BaseDataset
 from mmengine.dist import (
@@ -67,6 +67,8 @@ class Runner(MMEngineRunner):
     an image or label map that cannot be processed, numbers of classes that do
     not agree, and a checkpoint of other heads.
     """
+
+    _load_from: Optional[str]  # MMEngine's
 
     @staticmethod
     def build_dataloader(
@@ -232,7 +234,7 @@ class Runner(MMEngineRunner):
         """Loads weights, or resumes what all processes take for the newest."""
         wanted = self._resume and self._load_from is None
         if wanted and not self._has_loaded:
-            found = [None]
+            found: List[Optional[str]] = [None]
             if is_main_process():
                 found = [find_checkpoint(self.work_dir, self._get_out_dir())]
             broadcast_object_list(found)

@@ -108,8 +108,9 @@ class _SetAfterAssignment(ast.NodeTransformer):
 
     visit_Lambda = visit_ClassDef = visit_FunctionDef  # noqa: N815
 
-    def _visit_assignment(self, node: ast.AST) -> List[ast.AST]:
-        targets = getattr(node, 'targets', None) or [node.target]
+    def _visit_assignment(self, node: ast.stmt) -> List[ast.AST]:
+        target = getattr(node, 'target', None)
+        targets = getattr(node, 'targets', None) or [target]
         names = [
             name.id
             for target in targets
@@ -148,7 +149,7 @@ def _set_in_text(pre_substitute: Any) -> Any:
 def _set_in_nodes(get_base_modules: Any) -> Any:
     """Changes config files that inherit by ``read_base``."""
 
-    def run(nodes: List[ast.AST]) -> list:
+    def run(nodes: List[ast.stmt]) -> list:
         tree = ast.Module(body=list(nodes), type_ignores=[])
         nodes[:] = _SetAfterAssignment(_active.names).visit(tree).body
         return get_base_modules(nodes)

@@ -10,7 +10,7 @@ import socket
 import time
 import warnings
 from glob import escape, glob
-from typing import Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -24,7 +24,7 @@ INTERRUPTED = 'interrupted.pth'
 NUMBERED = re.compile(r'(?!best_)([^-]*?)(\d+)\.pth')
 
 # Locks go with the last reference to the file.
-_locks = {}
+_locks: Dict[str, Any] = {}
 
 
 def prepare(cfg: Config, overwrite: bool = False) -> None:

@@ -71,7 +71,8 @@ def softnms(
     """
     starts, ends = boxes[:, :2], extend(boxes, offset)[:, 2:]
     areas = (ends - starts).prod(1)
-    left, scores, kept = torch.arange(len(boxes)), scores.clone(), []
+    left, scores = torch.arange(len(boxes)), scores.clone()
+    kept: List[Tensor] = []
     while len(left):
         position = scores[left].argmax()
         best = left[position]

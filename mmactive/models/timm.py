@@ -6,7 +6,7 @@ This is imported as soon as timm is.
 
 from contextlib import contextmanager
 from itertools import islice
-from typing import Callable, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, Iterator, List, Optional, Tuple, Type, Union
 
 import torch
 from mmengine.logging import MMLogger
@@ -99,7 +99,7 @@ class TimmClassifier(nn.Module):
     def group_matcher(self, coarse: bool = False) -> dict:
         """Returns what timm's decay of learning rates by layer asks for."""
         if coarse:
-            blocks = r'^backbone\.(?:stages|downsample_layers)\.(\d+)'
+            blocks: Any = r'^backbone\.(?:stages|downsample_layers)\.(\d+)'
         else:
             blocks = [
                 (r'^backbone\.downsample_layers\.([1-9])', (0,)),
@@ -234,19 +234,19 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def find_strides(family: type, arch: str) -> List[int]:
+def find_strides(family: Type[Pyramid], arch: str) -> List[int]:
     """Returns by how much each stage's map is smaller than the image."""
-    arch = family.arch_settings[arch]
-    num_stages = len(arch['depths'])
+    settings = family.arch_settings[arch]
+    num_stages = len(settings['depths'])
     if num_stages == 1:
         return [16]
     with torch.device('meta'):
-        model = family(dict(arch, depths=[1] * num_stages))
+        model = family(dict(settings, depths=[1] * num_stages))
         tokens = model.iter_stages(torch.empty(1, 3, 224, 224))
     return [224 // part.size(1) for part in tokens]
 
 
-def _make_entrypoint(name: str, family: type, arch: str) -> Callable:
+def _make_entrypoint(name: str, family: Type[Pyramid], arch: str) -> Callable:
     """Makes what ``timm.create_model`` calls by the name of a model."""
 
     def entrypoint(pretrained: bool = False, **kwargs) -> nn.Module:

@@ -64,7 +64,7 @@ class LimitedFile:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.file = file
+        self.file: Any = file  # with `readinto`
         self.nbytes = file.seek(0, os.SEEK_END)
         file.seek(0)
 
@@ -128,7 +128,7 @@ class _ZipReader:
     """
 
     def __init__(self, file: BinaryIO, nbytes: int, map_location: Any) -> None:
-        self.file = file
+        self.file: Any = file  # with `readinto`
         self.nbytes = nbytes
         self.relocate = _get_relocation(map_location)
         self.archive = zipfile.ZipFile(file)
@@ -158,7 +158,7 @@ class _ZipReader:
                 'write: unpack it, and pack it with `zip -0`'
             )
         self.folder = pickles[0][: -len('data.pkl')]
-        self.byteorder = sys.byteorder
+        self.byteorder: str = sys.byteorder
         if f'{self.folder}byteorder' in names:
             self.byteorder = self.read_record('byteorder').decode('ascii')
         data = LimitedFile(io.BytesIO(self.read_record('data.pkl')))
@@ -201,8 +201,9 @@ class _ZipReader:
         ``torch.serialization.set_crc32_options(False)``, which are 0.
         """
         self.file.seek(record.header_offset)
-        header = self.file.read(zipfile.sizeFileHeader)
-        fields = struct.unpack(zipfile.structFileHeader, header)
+        layout: str = getattr(zipfile, 'structFileHeader')  # noqa: B009
+        header = self.file.read(struct.calcsize(layout))
+        fields = struct.unpack(layout, header)
         is_stored = record.compress_type == zipfile.ZIP_STORED
         if not is_stored or record.flag_bits & 1:
             refuse(f'{record.filename} in it is compressed or encrypted')
@@ -442,6 +443,7 @@ def _describe_text(head: bytes) -> Optional[str]:
         json.JSONDecoder().raw_decode(start)
     except ValueError as error:
         # One longer than what is looked at ends too early.
-        if not start.startswith(('{', '[')) or error.pos < len(start) / 2:
+        position = getattr(error, 'pos', 0)
+        if not start.startswith(('{', '[')) or position < len(start) / 2:
             return 'a text file'
     return 'a JSON file' if start[:1] in '{[' else 'a text file'

@@ -171,9 +171,9 @@ def install_command(name: str, fork: bool) -> str:
 
 def build_command() -> str:
     """Returns the command that builds ``mmactive._ext``."""
-    source = EXTENSION.parents[1]
-    if not (source / 'setup.py').is_file():
-        source = '<folder of the source code of mmactive>'
+    folder = EXTENSION.parents[1]
+    is_source = (folder / 'setup.py').is_file()
+    source = folder if is_source else '<folder of the source of mmactive>'
     return f'cd {source} && {PIP} install -v -e . --no-build-isolation'
 
 

@@ -35,7 +35,7 @@ class _Finder(MetaPathFinder):
                 self.function()
 
         # The loader belongs to this spec alone.
-        spec.loader.exec_module = exec_and_call
+        setattr(spec.loader, 'exec_module', exec_and_call)  # noqa: B010
 
 
 def call_when_imported(name: str, function: Callable[[], None]) -> None:

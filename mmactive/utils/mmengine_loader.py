@@ -6,7 +6,7 @@ All that is replaced in mmengine is replaced here.
 
 import functools
 from types import ModuleType
-from typing import Any
+from typing import Any, Callable
 
 import torch
 from mmengine.model import PretrainedInit
@@ -19,6 +19,8 @@ from .checkpoint import load, load_from_local, load_url
 # The file that mmengine has loaded last; its functions do not pass it on.
 last_name = 'the checkpoint'
 
+_get_rule: Callable[[], Any]
+
 
 class _Torch(ModuleType):
     """PyTorch with another ``load``."""
@@ -29,14 +31,19 @@ class _Torch(ModuleType):
         return getattr(torch, name)
 
 
-def register() -> None:
+def register(get_rule: Callable[[], ModuleType]) -> None:
     """Makes mmengine load all checkpoints by :mod:`mmactive.utils.checkpoint`.
 
     Whatever an address begins with, mmengine's module of checkpoints calls
     ``torch.load`` or ``load_url`` in the end. Both are replaced in that module
-    and nowhere else. :mod:`mmactive.engine.checks.checkpoint` is the rule for
-    what has been read.
+    and nowhere else.
+
+    Args:
+        get_rule (Callable): Returns the module that says what of a checkpoint
+            has to fit, and loads it. It is called when one is loaded.
     """
+    global _get_rule
+    _get_rule = get_rule
     mmengine_checkpoint.torch = _Torch('torch')
     mmengine_checkpoint.load_url = load_url
     # onedl-mmengine's falls back to `weights_only=False`.
@@ -65,13 +72,6 @@ def _wrap(original: Any, function: Any) -> Any:
         return function(original, *args, **kwargs)
 
     return wrapper
-
-
-def _get_rule() -> ModuleType:
-    """Imports the rule, which is above this module, when it is needed."""
-    from mmactive.engine.checks import checkpoint
-
-    return checkpoint
 
 
 def _load_checkpoint(original, cls, filename, *args, **kwargs):

@@ -6,12 +6,10 @@ list them. The libraries look names up in their own files only.
 """
 
 import os.path as osp
-import warnings
 from functools import wraps
 from pathlib import Path
-from typing import Iterator, List
+from typing import Any, Iterator, List
 
-from .dependencies import is_installed
 from .import_hook import call_when_imported
 
 # Folders of configs by the library that runs them
@@ -67,21 +65,6 @@ def register() -> None:
     call_when_imported('mmpretrain.apis.model', _extend_model_hub)
 
 
-def register_in_timm() -> None:
-    """Registers the backbones in timm, which has been imported."""
-    if not (is_installed('mmengine') and is_installed('mmcv')):
-        return
-    try:
-        import mmactive.models.timm  # noqa: F401
-    except ImportError as error:
-        # Whoever uses timm for something else can go on.
-        warnings.warn(
-            f'mmactive is not registered in timm, which it needs 1.0 of: '
-            f'{error}',
-            stacklevel=2,
-        )
-
-
 def _extend_inferencers() -> None:
     """Lets mmdet's and mmseg's inferencers find models of this package."""
     from mmengine.infer import BaseInferencer
@@ -105,9 +88,9 @@ def _extend_model_hub() -> None:
     from mmpretrain.apis.model import ModelHub
 
     register_own = ModelHub._register_mmpretrain_models
-    done = []
+    done: List[bool] = []
 
-    def register_models(cls: type) -> None:
+    def register_models(cls: Any) -> None:
         # Theirs first: they refuse a name that is taken, such as that of a
         # config here that inherits theirs.
         register_own()

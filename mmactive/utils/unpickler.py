@@ -21,7 +21,7 @@ import pickle
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, BinaryIO, Callable, Dict, NamedTuple, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Tuple
 
 import numpy as np
 import torch
@@ -179,7 +179,7 @@ def rebuild_tensor_v3(
 
 def rebuild_tensor(storage: Storage, *args: Any) -> Tensor:
     """Builds a tensor of the storage's dtype, as old files have them."""
-    return rebuild_tensor_v2(storage, *args, False, None)
+    return rebuild_tensor_v2(*(storage, *args, False, None))
 
 
 def rebuild_tensor_v2(
@@ -413,7 +413,7 @@ def set_namespace(target: argparse.Namespace, state: dict) -> None:
 
 
 # REDUCE and NEWOBJ call one of these, under the name that the pickle has.
-TENSORS = {
+TENSORS: Dict[str, Callable] = {
     'torch._utils._rebuild_tensor': rebuild_tensor,
     'torch._utils._rebuild_tensor_v2': rebuild_tensor_v2,
     'torch._utils._rebuild_tensor_v3': rebuild_tensor_v3,
@@ -488,13 +488,18 @@ class Unpickler(pickle._Unpickler):
     """Reads a pickle, without calling anything but this module's functions.
 
     Args:
-        file (BinaryIO): The pickle.
+        file (Any): The pickle, which has ``read`` and ``readline``.
         load_storage (Callable): Called with dtype, key, location and number of
             elements of a storage, and perhaps with old files' views; returns
             an ``UntypedStorage``.
     """
 
-    def __init__(self, file: BinaryIO, load_storage: Callable) -> None:
+    # What Python's own has, and mypy does not know of
+    stack: list
+    append: Callable
+    pop_mark: Callable
+
+    def __init__(self, file: Any, load_storage: Callable) -> None:
         super().__init__(file, encoding='utf-8')
         self.load_storage = load_storage
         self.repeated = 0

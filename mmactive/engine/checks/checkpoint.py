@@ -22,7 +22,7 @@ import re
 from collections import OrderedDict
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 import torch
 from mmengine.logging import print_log
@@ -98,7 +98,7 @@ class Fit:
     total: List[str] = field(default_factory=list)
     missing: List[str] = field(default_factory=list)
     unexpected: List[str] = field(default_factory=list)
-    shapes: Dict[str, Tuple[tuple, tuple]] = field(default_factory=dict)
+    shapes: Dict[str, Tuple[tuple, ...]] = field(default_factory=dict)
     errors: List[str] = field(default_factory=list)
 
     def count(self) -> str:
@@ -420,14 +420,14 @@ def _find_problems(
 
 def _group(
     modules: Dict[str, nn.Module], fit: Fit, starts: Optional[bool]
-) -> Dict[str, List[str]]:
+) -> Dict[str, Set[str]]:
     """Tells the parts of a model, each of which a checkpoint may be meant for.
 
     Returns:
         dict[str, set[str]]: Names of parameters by the prefix of their part,
         which is empty where there are no parts.
     """
-    groups: Dict[str, set] = {}
+    groups: Dict[str, Set[str]] = {}
     for name in fit.total:
         part = f'{name.partition(".")[0]}.'
         is_part = starts and isinstance(modules[''], BaseModel)
@@ -646,8 +646,8 @@ def _find_variant(
         # Deeper variants hold all that shallow ones have.
         theirs.sort(key=lambda arch: len(found[arch]))
         if theirs and theirs[-1:] != mine[:1]:
-            mine = f'{name}-{mine[0]}' if mine else f'another {name}'
-            return f'it is {name}-{theirs[-1]}, but the model has {mine}'
+            own_name = f'{name}-{mine[0]}' if mine else f'another {name}'
+            return f'it is {name}-{theirs[-1]}, but the model has {own_name}'
     return None
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-from .checkpoint import CheckpointHook
+from .checkpoint_hook import CheckpointHook
 from .finite_loss import FiniteLossHook
 from .stop import StopHook
 

@@ -3,7 +3,7 @@ import os
 import signal
 import subprocess
 import threading
-from typing import Optional
+from typing import Any, Dict, Optional
 
 import torch
 from mmengine.dist import is_main_process
@@ -13,7 +13,7 @@ from torch import distributed
 
 from mmactive.registry import HOOKS
 
-from .checkpoint import CheckpointHook
+from .checkpoint_hook import CheckpointHook
 
 
 @HOOKS.register_module()
@@ -36,7 +36,7 @@ class StopHook(Hook):
     def __init__(self) -> None:
         self._received = 0
         self._agreed = 0
-        self._handlers = {}
+        self._handlers: Dict[int, Any] = {}
         self._group = None
         self._flag: Optional[torch.Tensor] = None
         self._work: Optional[distributed.Work] = None

@@ -1,6 +1,6 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 import math
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.utils.checkpoint as cp
@@ -38,7 +38,8 @@ class ActiveMLPBlock(MixerBlock):
             )
         # The first of the modules, since optimizers' checkpoints number the
         # parameters in this order.
-        self._modules = dict(offset_layer=offset_layer, **self._modules)
+        modules: Dict[str, Any] = dict(vars(self)['_modules'])
+        self._modules = dict(offset_layer=offset_layer, **modules)
 
     def predict_offset(self, x: Tensor) -> Tensor:
         """Predicts the offsets (N, H, W, 2G) of tokens (N, H, W, C).
@@ -55,7 +56,7 @@ class ActiveMLPBlock(MixerBlock):
             x = x.to(linear.weight.dtype)
             return apply(linear, apply(norm, x))
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, x: Tensor, offset: Optional[Tensor]
     ) -> Tuple[Tensor, Optional[Tensor]]:
         """Returns the new tokens and the offsets that were used."""

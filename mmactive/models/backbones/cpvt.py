@@ -4,6 +4,7 @@ from typing import Iterator, List, Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
@@ -201,6 +202,8 @@ class CPVT(Pyramid):
             )
         self.num_pegs = num_pegs
         self.with_cls_token = with_cls_token
+        # How many mmpretrain's tools leave out
+        self.num_extra_tokens = int(with_cls_token)
         super().__init__(arch, mixer=mixer, norm_cfg=norm_cfg, **kwargs)
 
     def make_stem(self, in_channels: int, embed_dims: int) -> nn.Module:
@@ -211,6 +214,12 @@ class CPVT(Pyramid):
         """Makes the blocks and the PEGs between them."""
         blocks = [self.make_block(i, rate) for rate in drop_path_rates]
         return CPVTStage(self.arch['dims'][i], blocks, self.num_pegs)
+
+    def make_output_norm(self, embed_dims: int) -> nn.Module:
+        """Makes the norm of the map, or of tokens with the class token."""
+        if not self.with_cls_token:
+            return super().make_output_norm(embed_dims)
+        return build_norm_layer(self.norm_cfg, embed_dims)[1]
 
     def make_mixer_cfg(self, i: int) -> dict:
         """Makes the config of the mixers."""
@@ -233,11 +242,12 @@ class CPVT(Pyramid):
         self._check_image_size(*x.shape[2:])
         size = x.size(2) // 16, x.size(3) // 16
         (x,) = self.iter_stages(x)
+        if not self.with_cls_token:
+            return (self.make_output(apply(self.norm0, x.unflatten(1, size))),)
         x = self.norm0(x)
-        if self.gap and self.with_cls_token:
+        if self.gap:
             return (x[:, 0],)
-        tokens = x[:, int(self.with_cls_token) :].unflatten(1, size)
-        return (self.make_output(tokens),)
+        return (self.make_output(x[:, 1:].unflatten(1, size)),)
 
     def iter_stages(self, x: Tensor) -> Iterator[Tensor]:
         """Yields what the stage makes of images, not normalized.

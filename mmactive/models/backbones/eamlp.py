@@ -213,6 +213,10 @@ class EAMLP(Pyramid):
         num_patches = (self.image_size // 16) ** 2
         return TokensToToken(in_channels, embed_dims, num_patches)
 
+    def make_output_norm(self, embed_dims: int) -> nn.Module:
+        """Makes the norm of tokens (N, T, C), of which one is the class's."""
+        return build_norm_layer(self.norm_cfg, embed_dims)[1]
+
     def make_output(self, x: Tensor) -> Tensor:
         """Returns the class token, or the map of the others."""
         if self.gap:

@@ -1,5 +1,5 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-from typing import Optional, Union
+from typing import Any, Dict, Optional, Union
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule
@@ -69,11 +69,11 @@ class MorphMixer(BaseModule):
     def forward(self, x: Tensor, offset: Optional[Tensor] = None) -> Tensor:
         """Maps tokens (N, H, W, C) to new ones; offsets are ignored."""
         if self.strided:
-            branches = (self._mix_chunks(self.fc_h, x),)
+            branches = [self._mix_chunks(self.fc_h, x)]
         else:
             columns = self._mix_chunks(self.fc_h, x.transpose(1, 2))
             rows = self._mix_chunks(self.fc_w, x)
-            branches = (columns.transpose(1, 2), rows)
+            branches = [columns.transpose(1, 2), rows]
         return apply(self.proj, self.fusion(*branches, apply(self.fc_c, x)))
 
     def _mix_chunks(self, layer: nn.Linear, x: Tensor) -> Tensor:
@@ -167,7 +167,8 @@ class MorphMLP(Pyramid):
 
     def make_stem(self, in_channels: int, embed_dims: int) -> nn.Module:
         """Makes two convolutions of stride 2, each with a batch norm."""
-        settings = dict(norm_cfg=dict(type='BN'), stride=2, padding=1)
+        norm_cfg = dict(type='BN')
+        settings: Dict[str, Any] = dict(norm_cfg=norm_cfg, stride=2, padding=1)
         hidden_dims = embed_dims // 2
         return nn.Sequential(
             ConvNorm(in_channels, hidden_dims, 3, **settings),

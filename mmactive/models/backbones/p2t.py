@@ -174,7 +174,9 @@ class P2TBlock(MixerBlock):
         super().__init__(embed_dims, mlp_ratio=mlp_ratio, **kwargs)
         self.ffn = InvertedBottleneck(embed_dims, int(embed_dims * mlp_ratio))
 
-    def forward(self, x: Tensor, pooling: Optional[nn.Module]) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, x: Tensor, pooling: Optional[nn.Module]
+    ) -> Tensor:
         """Maps tokens (N, H, W, C) to new ones."""
 
         def _forward(x):

@@ -1,7 +1,7 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 """What the backbones share: a pyramid of stages, and a block of two MLPs."""
 
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple, Type, Union
 
 import torch.utils.checkpoint as cp
 from mmcv.cnn import build_norm_layer
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmactive.registry import MODELS
 
-from ..layers import MLP, apply
+from ..layers import MLP, LayerNorm2d, apply
 
 
 class MixerBlock(BaseModule):
@@ -109,7 +109,7 @@ class Pyramid(BaseModule):
     arch_settings: Dict[str, dict] = {}
     """Architectures by name."""
 
-    block_type = MixerBlock
+    block_type: Type[BaseModule] = MixerBlock
     """Class of the blocks."""
 
     default_init_cfg: List[dict] = [
@@ -208,8 +208,15 @@ class Pyramid(BaseModule):
         return self.mixer
 
     def make_output_norm(self, embed_dims: int) -> nn.Module:
-        """Makes the norm of an output; ``nn.Identity()`` stands for none."""
-        return build_norm_layer(self.norm_cfg, embed_dims)[1]
+        """Makes the norm of an output; ``nn.Identity()`` stands for none.
+
+        It gets and returns images (N, C, H, W), unless ``norm_cfg`` names a
+        norm of tokens that is not PyTorch's.
+        """
+        norm_cfg = self.norm_cfg
+        if norm_cfg is not None and norm_cfg['type'] in ('LN', nn.LayerNorm):
+            norm_cfg = dict(norm_cfg, type=LayerNorm2d)
+        return build_norm_layer(norm_cfg, embed_dims)[1]
 
     @classmethod
     def _check_arch(cls, arch: Union[str, dict]) -> dict:

@@ -1,5 +1,5 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-from typing import Optional, Union
+from typing import Any, Dict, Optional, Union
 
 import torch
 from mmengine.model import BaseModule
@@ -43,7 +43,7 @@ class WaveMixer(BaseModule):
         init_cfg: Optional[dict] = None,
     ) -> None:
         super().__init__(init_cfg)
-        phase = dict(kernel_size=1)
+        phase: Dict[str, Any] = dict(kernel_size=1)
         if depthwise:
             phase = dict(
                 kernel_size=3, padding=1, groups=embed_dims, bias=False

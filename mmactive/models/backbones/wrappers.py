@@ -30,9 +30,9 @@ def make_tuple_output(backbone: dict) -> nn.Module:
     Returns:
         nn.Module: The backbone.
     """
-    backbone = MODELS.build(backbone)
-    backbone.register_forward_hook(_as_tuple)
-    return backbone
+    module = MODELS.build(backbone)
+    module.register_forward_hook(_as_tuple)
+    return module
 
 
 @MODELS.register_module()

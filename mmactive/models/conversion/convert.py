@@ -1,5 +1,5 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-from typing import Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import torch
 from mmengine.hub import get_config
@@ -12,7 +12,7 @@ from .asmlp import ASMLP
 from .cpvt import CPVT
 from .cyclemlp import CycleMLP
 from .eamlp import EAMLP
-from .family import Family
+from .family import Family, Name
 from .gfnet import GFNet
 from .morphmlp import MorphMLP
 from .p2t import P2T
@@ -76,7 +76,7 @@ class Network(NamedTuple):
     @property
     def arch(self) -> dict:
         """The numbers of the architecture."""
-        cls = MODELS.get(self.cfg['type'])
+        cls: Any = MODELS.get(self.cfg['type'])
         return cls.arch_settings[self.cfg['arch']]
 
     @property
@@ -92,7 +92,7 @@ class Network(NamedTuple):
         """See :meth:`Family.extras`."""
         return self.family.extras(self.cfg, self.arch)
 
-    def list_names(self) -> List[tuple]:
+    def list_names(self) -> List[Name]:
         """See :meth:`Family.names`."""
         return list(self.family.names(self.cfg, self.arch, self.dense))
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmactive contributors. All rights reserved.
-from typing import Dict, Iterator, NamedTuple, Optional, Union
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Union
 
 from torch import Tensor
 
@@ -40,7 +40,7 @@ class Family:
 
     def variants(self) -> Iterator[dict]:
         """Yields the configs of the backbones that have been published."""
-        cls = MODELS.get(f'mmactive.{self.backbone}')
+        cls: Any = MODELS.get(f'mmactive.{self.backbone}')
         for arch in cls.arch_settings:
             yield dict(type=f'mmactive.{self.backbone}', arch=arch)
 

@@ -24,10 +24,10 @@ class MorphMLP(Family):
                         f'patch_embed{i + 1}.{name}',
                     )
             for j in range(depth):
-                ours, published = f'stages.{i}.{j}', f'blocks{i + 1}.{j}'
+                block, theirs = f'stages.{i}.{j}', f'blocks{i + 1}.{j}'
                 for name in ('norm1', 'norm2'):
-                    yield Name(f'{ours}.{name}', f'{published}.{name}')
-                mixer, fc = f'{ours}.mixer', f'{published}.fc'
+                    yield Name(f'{block}.{name}', f'{theirs}.{name}')
+                mixer, fc = f'{block}.mixer', f'{theirs}.fc'
                 for axis in 'hc' if i == len(depths) - 1 else 'hwc':
                     yield Name(f'{mixer}.fc_{axis}', f'{fc}.mlp_{axis}')
                 yield Name(f'{mixer}.proj', f'{fc}.proj')
@@ -35,5 +35,5 @@ class MorphMLP(Family):
                     yield Name(
                         f'{mixer}.fusion.{name}', f'{fc}.reweight.{name}'
                     )
-                    yield Name(f'{ours}.ffn.{name}', f'{published}.mlp.{name}')
+                    yield Name(f'{block}.ffn.{name}', f'{theirs}.mlp.{name}')
         yield Name(f'norm{len(depths) - 1}', 'norm')

@@ -6,12 +6,13 @@ from .active_token_mixer import ActiveTokenMixer
 from .mlp import MLP
 from .patches import PatchEmbed, PatchMerging
 from .reweighting import Reweighting
-from .tokens import ConvNorm, apply, channels_first
+from .tokens import ConvNorm, LayerNorm2d, apply, channels_first
 
 __all__ = [
     'MLP',
     'ActiveTokenMixer',
     'ConvNorm',
+    'LayerNorm2d',
     'Linear',
     'PatchEmbed',
     'PatchMerging',

@@ -27,10 +27,10 @@ def apply(layer: nn.Module, x: Tensor) -> Tensor:
     quantizes or prunes a network goes by their exact class.
 
     Args:
-        layer (nn.Module): Convolutions and batch, instance and group norms
-            get the tokens as images (N, C, H, W), every other module gets
-            them as they are. A linear layer is computed by
-            :func:`mmactive.ops.linear.linear`.
+        layer (nn.Module): Convolutions, batch, instance and group norms,
+            :class:`LayerNorm2d` and ``nn.Identity`` get the tokens as images
+            (N, C, H, W), every other module gets them as they are. A linear
+            layer is computed by :func:`mmactive.ops.linear.linear`.
         x (Tensor): Tokens of shape (N, H, W, C).
 
     Returns:
@@ -38,11 +38,15 @@ def apply(layer: nn.Module, x: Tensor) -> Tensor:
     """
     if type(layer) is nn.Linear and not _has_hooks(layer):
         return linear(x, layer.weight, layer.bias)
-    # A quantized convolution is no nn.Conv2d, but has a kernel as well.
-    is_norm = isinstance(layer, (_NormBase, nn.GroupNorm))
-    if is_norm or hasattr(layer, 'kernel_size'):
-        return channels_first(layer, x)
-    return layer(x)
+    return channels_first(layer, x) if is_of_images(layer) else layer(x)
+
+
+def is_of_images(layer: nn.Module) -> bool:
+    """Tells whether a layer maps images (N, C, H, W) rather than tokens."""
+    # An identity stands for the norm of an output that has none. A quantized
+    # convolution is no nn.Conv2d, but has a kernel as well.
+    norms = (_NormBase, nn.GroupNorm, LayerNorm2d, nn.Identity)
+    return isinstance(layer, norms) or hasattr(layer, 'kernel_size')
 
 
 def _has_hooks(layer: nn.Module) -> bool:
@@ -56,6 +60,19 @@ def _has_hooks(layer: nn.Module) -> bool:
         or layer._backward_pre_hooks
         or global_hooks._has_any_global_hook()
     )
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer norm over the channels of images (N, C, H, W).
+
+    Its parameters are those of ``nn.LayerNorm``. A backbone's outputs have it
+    since tools like Grad-CAM take the last norm that they find for one that
+    returns a feature map.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps images (N, C, H, W) to images of the same shape and layout."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class ConvNorm(nn.Module):

@@ -5,7 +5,7 @@ import itertools
 import logging
 import os.path as osp
 import sys
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterable, Iterator, List, Optional
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -227,7 +227,7 @@ def check_evaluator(evaluator: Evaluator, dataset: Dataset) -> None:
     leaves = [
         leaf for leaf in iter_leaves(dataset) if isinstance(leaf, BaseDataset)
     ]
-    pairs = itertools.product(evaluator.metrics, leaves)
+    pairs: Iterable[tuple] = itertools.product(evaluator.metrics, leaves)
     if hasattr(evaluator, 'dataset_prefixes'):
         # mmdet's of several datasets has a metric for each of them.
         pairs = zip(evaluator.metrics, leaves)

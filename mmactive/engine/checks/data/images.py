@@ -170,7 +170,7 @@ def check_completeness(path: str) -> None:
 
 def list_files(data: dict) -> List[str]:
     """Lists an image's files, or those of all frames of a video."""
-    files = []
+    files: List[str] = []
     for key in ('img_path', 'seg_map_path'):
         value = data.get(key)
         files += value if isinstance(value, (list, tuple)) else [value]

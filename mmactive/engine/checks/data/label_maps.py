@@ -101,8 +101,8 @@ def check_files(dataset: BaseDataset) -> None:
         return
     suffixes = (dataset.img_suffix, dataset.seg_map_suffix)
     report_skipped(images, [images], suffixes)
-    unused = there.difference(map(osp.normpath, needed))
-    unused = [path for path in unused if path.endswith(suffixes[1])]
+    others = there.difference(map(osp.normpath, needed))
+    unused = [path for path in others if path.endswith(suffixes[1])]
     if unused:
         print_log(
             f'{maps}: skips {len(unused)} label maps without an image, such '

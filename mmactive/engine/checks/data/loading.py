@@ -9,7 +9,7 @@ import contextlib
 import gc
 import json
 import traceback
-from typing import Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, Optional
 
 from mmengine.dataset import BaseDataset
 
@@ -46,7 +46,7 @@ def checked_loading() -> Iterator[Dict[str, CocoFile]]:
     Raises:
         ValueError: If a file is not as it should be. The error names it.
     """
-    files = {}
+    files: Dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         # Collecting garbage takes longer than all the checks: it goes through
         # the millions of objects that a large file consists of again and

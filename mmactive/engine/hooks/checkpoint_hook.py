@@ -51,6 +51,11 @@ class CheckpointHook(MMEngineCheckpointHook):
         ValueError: If ``published_suffix`` is another one.
     """
 
+    # MMEngine's
+    backend_args: Optional[dict]
+    best_ckpt_path: Optional[str]
+    best_ckpt_path_dict: dict
+
     def __init__(
         self, *args, published_suffix: str = '.pth', **kwargs
     ) -> None:

@@ -1,0 +1,49 @@
+# Copyright (c) mmactive contributors. All rights reserved.
+"""What the libraries' tools fail at with the configs and versions of today."""
+
+from functools import wraps
+
+from .import_hook import call_when_imported
+
+
+def register() -> None:
+    """Repairs each module as soon as it is imported."""
+    for module, repair in (
+        ('mmpretrain.visualization.visualizer', _accept_scope),
+        ('mmseg.visualization.local_visualizer', _draw_on_copies),
+    ):
+        call_when_imported(module, repair)
+
+
+def _accept_scope() -> None:
+    """Lets mmpretrain's visualizer be built of a config that inherits.
+
+    What comes from ``mmpretrain::...`` has a ``_scope_``, which registries
+    take away, but mmpretrain's browse_dataset calls the class.
+    """
+    from mmpretrain.visualization.visualizer import UniversalVisualizer
+
+    init = UniversalVisualizer.__init__
+
+    @wraps(init)
+    def init_without_scope(self, *args, _scope_=None, **kwargs):
+        init(self, *args, **kwargs)
+
+    UniversalVisualizer.__init__ = init_without_scope
+
+
+def _draw_on_copies() -> None:
+    """Lets mmseg draw on images that are views, as its browse_dataset gives.
+
+    OpenCV writes into contiguous arrays alone.
+    """
+    import numpy as np
+    from mmseg.visualization.local_visualizer import SegLocalVisualizer
+
+    draw = SegLocalVisualizer._draw_sem_seg
+
+    @wraps(draw)
+    def draw_on_copy(self, image, *args, **kwargs):
+        return draw(self, np.ascontiguousarray(image), *args, **kwargs)
+
+    SegLocalVisualizer._draw_sem_seg = draw_on_copy
