@@ -14,13 +14,14 @@ JOBS ?= 2
 # Makes `python` in the scripts below that of .venv.
 IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup quickstart test soak lint docs wheel clean
+.PHONY: help setup quickstart test soak lint docs links wheel clean
 help:
 	@echo 'make quickstart  train and test on real images, in minutes'
 	@echo 'make test        run the test suite'
 	@echo 'make soak        run for long what the tests run once, 25 minutes'
-	@echo 'make lint        check the style'
+	@echo 'make lint        check style, spelling and types'
 	@echo 'make docs        write the documentation into docs/_build'
+	@echo 'make links       follow the links of the documentation'
 	@echo 'make wheel       write the package for others into dist/'
 	@echo 'make setup       only install everything into .venv'
 	@echo 'make clean       remove .venv and what was built'
@@ -44,10 +45,17 @@ soak: setup
 lint: setup
 	$(IN_VENV) ruff check .
 	$(IN_VENV) ruff format --check .
+	$(IN_VENV) codespell
+	git ls-files '*.cpp' '*.h' '*.cu' | $(IN_VENV) xargs \
+		clang-format --dry-run --Werror
+	$(IN_VENV) mypy
 
 docs: setup
 	$(IN_VENV) python -m sphinx -W --keep-going -q docs/en docs/_build
 	@echo 'Open docs/_build/index.html'
+
+links: setup
+	$(IN_VENV) python -m sphinx -b linkcheck -q docs/en docs/_build/links
 
 # Of the libraries that the extension needs, PyTorch brings its own. With
 # FORCE_CUDA=1 the wheel has the CUDA kernels.

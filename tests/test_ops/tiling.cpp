@@ -22,8 +22,8 @@ std::tuple<int64_t, int64_t> tile_size(
 // The columns and groups of tile `index` and, of its token at `row` and `column`, the places in
 // the input, the offset and the gradient of the offset.
 std::vector<int64_t> tile(
-    std::vector<int64_t> shape, int64_t dim, int64_t element_size, int64_t index,
-    int64_t row, int64_t column) {
+    std::vector<int64_t> shape, int64_t dim, int64_t element_size, int64_t index, int64_t row,
+    int64_t column) {
   const mmactive::Tiling tiling = make(shape, dim, element_size);
   const mmactive::Tile tile(tiling, index);
   const int64_t token = tile.token(row, column);

@@ -11,8 +11,8 @@ namespace mmactive {
 
 inline void check_dtype(const char* name, ScalarType dtype) {
   MMACTIVE_CHECK_VALUE(
-      dtype == ScalarType::Float || dtype == ScalarType::Double ||
-          dtype == ScalarType::BFloat16 || dtype == ScalarType::Half,
+      dtype == ScalarType::Float || dtype == ScalarType::Double || dtype == ScalarType::BFloat16 ||
+          dtype == ScalarType::Half,
       name, " must be of dtype float32, float64, bfloat16 or float16, but got ", dtype);
 }
 

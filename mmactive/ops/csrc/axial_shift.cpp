@@ -5,6 +5,5 @@
 
 STABLE_TORCH_LIBRARY_FRAGMENT(mmactive, m) {
   m.def("axial_shift(Tensor input, int[] shifts, int dim, bool border) -> Tensor");
-  m.def(
-      "axial_shift_backward(Tensor grad_output, int[] shifts, int dim, bool border) -> Tensor");
+  m.def("axial_shift_backward(Tensor grad_output, int[] shifts, int dim, bool border) -> Tensor");
 }

@@ -178,8 +178,7 @@ cudaError_t cudaLaunchKernelEx(
   gridDim = config->gridDim;
   blockDim = config->blockDim;
   const unsigned threads = blockDim.x * blockDim.y * blockDim.z;
-  const auto granted =
-      emulation::granted_shared_bytes.find(reinterpret_cast<const void*>(kernel));
+  const auto granted = emulation::granted_shared_bytes.find(reinterpret_cast<const void*>(kernel));
   const size_t shared_bytes = granted == emulation::granted_shared_bytes.end()
       ? emulation::kDefaultSharedBytes
       : std::max(emulation::kDefaultSharedBytes, granted->second);
@@ -204,7 +203,9 @@ AOTITorchError aoti_torch_create_device_guard(int32_t, DeviceGuardHandle* guard)
   return TORCH_SUCCESS;
 }
 
-AOTITorchError aoti_torch_delete_device_guard(DeviceGuardHandle) { return TORCH_SUCCESS; }
+AOTITorchError aoti_torch_delete_device_guard(DeviceGuardHandle) {
+  return TORCH_SUCCESS;
+}
 
 AOTITorchError aoti_torch_get_current_cuda_stream(int32_t, void** stream) {
   *stream = nullptr;
@@ -217,6 +218,8 @@ AOTITorchError torch_c10_cuda_check_msg(
   return TORCH_SUCCESS;
 }
 
-void torch_c10_cuda_free_error_msg(char* message) { free(message); }
+void torch_c10_cuda_free_error_msg(char* message) {
+  free(message);
+}
 
 }  // extern "C"

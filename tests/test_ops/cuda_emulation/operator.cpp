@@ -44,18 +44,16 @@ std::tuple<int64_t, int64_t, int64_t, int64_t> lines(
 }
 
 std::vector<int64_t> column(
-    std::vector<int64_t> shape, int64_t dim, int64_t vector_length, int64_t threads,
-    int64_t block, int64_t thread) {
+    std::vector<int64_t> shape, int64_t dim, int64_t vector_length, int64_t threads, int64_t block,
+    int64_t thread) {
   blockDim = dim3(threads);
   threadIdx = dim3(thread);
   const mmactive::Column column(block, geometry(shape, false, dim, vector_length));
-  return {
-      column.exists, column.vector, column.stride, column.offset, column.offset_stride};
+  return {column.exists, column.vector, column.stride, column.offset, column.offset_stride};
 }
 
 // The number of blocks and their columns.
-std::tuple<int64_t, int64_t> grid(
-    std::vector<int64_t> shape, bool is_double, int64_t dim) {
+std::tuple<int64_t, int64_t> grid(std::vector<int64_t> shape, bool is_double, int64_t dim) {
   const auto plan = mmactive::plan<1, float, float>(geometry(shape, is_double, dim, 1));
   return {plan.blocks, plan.threads.x};
 }

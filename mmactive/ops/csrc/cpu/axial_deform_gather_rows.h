@@ -109,7 +109,9 @@ MMACTIVE_INLINE Vector<float, 4> sum_each(
   return vector_t{ab[0], ab[1], cd[0], cd[1]} + vector_t{ab[2], ab[3], cd[2], cd[3]};
 }
 
-MMACTIVE_INLINE Vector<float, 4> fold(const Vector<float, 4>& v) { return v; }
+MMACTIVE_INLINE Vector<float, 4> fold(const Vector<float, 4>& v) {
+  return v;
+}
 
 MMACTIVE_INLINE Vector<float, 4> fold(const Vector<float, 8>& v) {
   using vector_t = Vector<float, 4>;
@@ -158,8 +160,7 @@ MMACTIVE_TARGET void gather(
       const int64_t index = samples.index[k];
       const opmath_t weight = samples.fraction[k];
       for (int64_t c = 0; c < group_size; ++c) {
-        target[k * group_size + c] =
-            (1 - weight) * lower[index + c] + weight * upper[index + c];
+        target[k * group_size + c] = (1 - weight) * lower[index + c] + weight * upper[index + c];
       }
     }
   }
@@ -208,10 +209,9 @@ MMACTIVE_TARGET void scatter(
           const int64_t index = samples.index[k + i];
           const vector_t weight = samples.fraction[k + i] - vector_t{};
           const auto value = load<vector_t>(grad + (k + i) * kGroupSize);
-          products[i] = fold(
-              value * (load<vector_t>(upper + index) - load<vector_t>(lower + index)));
-          store(
-              grad_lower + index, load<vector_t>(grad_lower + index) + (1 - weight) * value);
+          products[i] =
+              fold(value * (load<vector_t>(upper + index) - load<vector_t>(lower + index)));
+          store(grad_lower + index, load<vector_t>(grad_lower + index) + (1 - weight) * value);
           store(grad_upper + index, load<vector_t>(grad_upper + index) + weight * value);
         }
         store(

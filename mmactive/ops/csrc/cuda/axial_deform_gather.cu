@@ -79,8 +79,8 @@ struct Column {
     exists = index < lines.count * parts;
     vector = token * parts + line.remainder;
     stride = lines.stride * parts;
-    offset = token * geometry.offset_stride +
-        divide(line.remainder, geometry.parts_per_group).quotient;
+    offset =
+        token * geometry.offset_stride + divide(line.remainder, geometry.parts_per_group).quotient;
     offset_stride = lines.stride * geometry.offset_stride;
   }
 };
@@ -455,8 +455,8 @@ Geometry make_geometry(const Shape& shape, ScalarType dtype, int64_t dim, int ve
   // float32 counts no further; double would, but tokens of a line are ints.
   const int bits = dtype == ScalarType::Double ? 30 : 24;
   MMACTIVE_CHECK_VALUE(
-      lines.length <= 1 << bits, "input must have at most 2**", bits,
-      " tokens along dim, but got ", lines.length);
+      lines.length <= 1 << bits, "input must have at most 2**", bits, " tokens along dim, but got ",
+      lines.length);
   return {lines, shape.groups, shape.group_size() / vector_length, shape.offset_stride};
 }
 
@@ -472,8 +472,8 @@ Tensor axial_deform_gather(const Tensor& input, const Tensor& offset, int64_t di
   if (shape.elements() == 0) return output;
 
   const Tensor source = as_contiguous(input), offsets = as_tokens(offset, shape);
-  const int vector = vector_length(
-      shape.group_size(), dtype, {source.const_data_ptr(), output.const_data_ptr()});
+  const int vector =
+      vector_length(shape.group_size(), dtype, {source.const_data_ptr(), output.const_data_ptr()});
   const Geometry geometry = make_geometry(shape, dtype, dim, vector);
 
   dispatch(source, offsets, vector, [&](auto scalar, auto wide, auto constant) {
@@ -541,8 +541,7 @@ std::tuple<Tensor, Tensor> axial_deform_gather_backward(
           data<offset_t>(offsets), sums, mutable_data<offset_t>(grad_offset), geometry);
     };
     if (grid.shared_bytes > 0) {
-      run(backward_kernel<scalar_t, offset_t, kChannels, true>,
-          mutable_data<scalar_t>(grad_input));
+      run(backward_kernel<scalar_t, offset_t, kChannels, true>, mutable_data<scalar_t>(grad_input));
     } else {
       grad_input = zeros(shape.input_sizes(), opmath_dtype(dtype), input);
       run(backward_kernel<scalar_t, offset_t, kChannels, false>,
