@@ -153,6 +153,58 @@ def test_check(run, tmp_path, capsys):
     assert 'choose another' in run(*arguments, '--cfg-options', 'a=1')
 
 
+@pytest.mark.slow
+def test_trains_the_same_anew(tool, tmp_path, monkeypatch, capsys):
+    """What is written comes from trainings that can be repeated."""
+    monkeypatch.syspath_prepend(TOOLS / 'dataset_converters')
+    import digit_scenes
+    import digits
+
+    digits.write_digits(tmp_path / 'data/digits', seed=0)
+    scenes = tmp_path / 'data/digit_scenes'
+    digit_scenes.write_scenes(scenes, seed=0, numbers=dict(train=2, val=2))
+    monkeypatch.setattr(tool, 'prepare_data', lambda args: None)
+    monkeypatch.chdir(tmp_path)
+    arguments = [
+        *('--variants', 'star', '--seeds', '1', '--results', 'results'),
+        *('--tasks', 'classifier', 'detector', '--cfg-options'),
+        *('train_dataloader.dataset.indices=64', 'train_cfg.max_epochs=1'),
+        'train_dataloader.batch_size=2',
+    ]
+    for first in ([], ['--check']):
+        monkeypatch.setattr(sys, 'argv', ['', *first, *arguments])
+        with pytest.raises(SystemExit) as info:
+            tool.main()
+        assert info.value.code == 0
+    assert capsys.readouterr().out.count('the same') == 2
+    losses = [
+        [
+            (row['step'], row['loss'])
+            for row in map(json.loads, path.read_text().splitlines())
+            if 'loss' in row
+        ]
+        for folder in ('.', 'check')
+        for path in sorted(
+            (tmp_path / 'work_dirs/small_table7' / folder).glob(
+                '*detector/*/vis_data/scalars.json'
+            )
+        )
+        if path.read_text()
+    ]
+    assert losses[0] == losses[1] != []
+
+
+def test_several_at_a_time(run, tmp_path):
+    (tmp_path / 'killed').touch()
+    arguments = ('--jobs', '2', '--variants', 'star', 'zero-offset')
+    tasks = ('--tasks', 'classifier', 'detector', '--seeds', '0')
+    assert run(*arguments, *tasks) == 0
+    assert len(list((tmp_path / 'results').iterdir())) == 4
+    calls = (tmp_path / 'calls.txt').read_text().splitlines()
+    # All that can be begun is, and the detectors wait for the classifiers.
+    assert ['classifier' in call for call in calls[:2]] == [True, True]
+
+
 def test_no_time(run, tmp_path):
     assert run('--hours', '0') == 0
     assert not (tmp_path / 'calls.txt').exists()

@@ -243,9 +243,10 @@ class Runs:
                     unit, lock = running.pop(future)
                     self.print_row(unit, future)
                     lock.release()
-                if not running and not is_open:
-                    return not self.failed
+                # What has been done may let others start.
                 if not running and not done:
+                    if not is_open:
+                        return not self.failed
                     time.sleep(PATIENCE)  # others run what is left
         finally:
             self.stop()
@@ -279,7 +280,10 @@ class Runs:
                 continue
             # Another command may have done it meanwhile.
             if unit in self.list_open():
-                running[pool.submit(self.run_unit, unit)] = unit, lock
+                # Configs cannot be loaded in several threads.
+                options = self.list_options(unit)
+                future = pool.submit(self.run_unit, unit, options)
+                running[future] = unit, lock
             else:
                 lock.release()
         return bool(todo)
@@ -323,12 +327,20 @@ class Runs:
                 else f'{log}: {lines[-1] if lines else f"exit status {code}"}'
             )
 
-    def run_unit(self, unit: Unit) -> dict:
-        """Trains and tests a unit, and records and returns its result."""
+    def run_unit(self, unit: Unit, options: List[str]) -> dict:
+        """Trains and tests a unit, and records and returns its result.
+
+        Args:
+            unit (Unit): The unit.
+            options (list[str]): Those of its training.
+
+        Returns:
+            dict: What its file holds.
+        """
         task = SUITES[unit.suite]['tasks'][unit.task]
         folder = self.folder(unit)
         last = folder / 'last_checkpoint'
-        options = [
+        shared = [
             f'data_root={(self.args.data / task["data"]).resolve()}',
             *(f'{key}={value}' for key, value in self.options.items()),
         ]
@@ -336,15 +348,14 @@ class Runs:
         begin = time.monotonic()
         self.call(
             *('train.py', unit, '--work-dir', folder, '--resume'),
-            *('--no-validate', '--cfg-options', *self.list_options(unit)),
-            *options,
+            *('--no-validate', '--cfg-options', *options, *shared),
         )
         trained = time.monotonic()
         written = folder / 'new_metrics.json'
         self.call(
             *('test.py', unit, last.read_text(), '--work-dir', folder),
             *('--out', written, '--out-item', 'metrics'),
-            *('--cfg-options', *options),
+            *('--cfg-options', *shared),
         )
         result = dict(
             **unit._asdict(),
