@@ -22,6 +22,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
+from mmengine.visualization import Visualizer
 from torch import distributed, nn
 from torch.utils.data import DataLoader
 
@@ -43,6 +44,7 @@ from .checks.heads import (
     reads_names,
 )
 from .hooks import StopHook
+from .pictures import caption
 from .random_state import seed_batches, skip_batches
 from .work_dir import find_checkpoint
 
@@ -146,6 +148,20 @@ class Runner(MMEngineRunner):
             adapt_in_channels=self.cfg.get('adapt_in_channels', False),
         ):
             super()._init_model_weights()
+
+    def build_visualizer(
+        self, visualizer: Optional[Union[dict, Visualizer]] = None
+    ) -> Visualizer:
+        """Builds the visualizer, whose pictures say what is the truth.
+
+        Args:
+            visualizer (dict | Visualizer, optional): As mmengine's.
+
+        Returns:
+            Visualizer: That of the config, with captions
+            (:mod:`mmactive.engine.pictures`).
+        """
+        return caption(super().build_visualizer(visualizer))
 
     def build_train_loop(self, loop: Union[BaseLoop, dict]) -> BaseLoop:
         """Builds the loop of training, and checks the number of classes.

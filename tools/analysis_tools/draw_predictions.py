@@ -2,8 +2,8 @@
 """Draws predictions of a model and the truth on one sheet.
 
 Classification: the test images that the model is least certain of, with the
-wrong predictions in red. Detection and segmentation: the first test images,
-the annotation on the left and the prediction on the right.
+wrong predictions below red. Detection and segmentation: the first test images,
+the ground truth on the left and the prediction on the right.
 """
 
 from argparse import Namespace
@@ -16,9 +16,8 @@ import matplotlib.pyplot as plt
 import mmcv
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from mmengine.runner import Runner
-from mmengine.structures import BaseDataElement, InstanceData
+from mmengine.structures import BaseDataElement
 from mmengine.visualization import Visualizer
 
 from mmactive.engine.launch import build_runner, set_dataloader_defaults
@@ -28,6 +27,7 @@ from mmactive.engine.options import (
     load_config,
     make_parser,
 )
+from mmactive.engine.pictures import enlarge
 
 MIN_SIZE = 384
 """Shorter side in pixels to which images are enlarged for drawing on them."""
@@ -55,67 +55,31 @@ def parse_args() -> Namespace:
     return args
 
 
-def enlarge(sample: BaseDataElement, factor: int) -> BaseDataElement:
-    """Scales what a data sample of mmdet or mmseg says about an image.
+def draw(visualizer: Visualizer, sample: BaseDataElement) -> np.ndarray:
+    """Draws the truth and the prediction of an image.
 
     Args:
-        sample (BaseDataElement): Annotations and predictions in the pixels of
-            the original image.
-        factor (int): How many times to repeat each pixel in both directions.
-
-    Returns:
-        BaseDataElement: A data sample with the scaled copies.
-    """
-
-    def repeat(pixels: torch.Tensor) -> torch.Tensor:
-        for dim in (-2, -1):
-            pixels = pixels.repeat_interleave(factor, dim=dim)
-        return pixels
-
-    scaled = type(sample)()
-    for key in ('gt_instances', 'pred_instances'):
-        if key in sample:
-            instances = sample.get(key)
-            scaled.set_data({key: InstanceData()})
-            for name, value in instances.items():
-                if name == 'bboxes':
-                    value = value * factor
-                elif name == 'masks':
-                    if not isinstance(value, torch.Tensor):
-                        value = value.to_tensor(torch.bool, 'cpu')
-                    value = repeat(value)
-                scaled.get(key).set_data({name: value})
-    for key in ('gt_sem_seg', 'pred_sem_seg'):
-        if key in sample:
-            pixels = sample.get(key)
-            data = repeat(pixels.data)
-            scaled.set_data({key: type(pixels)(data=data)})
-    return scaled
-
-
-def draw_pair(visualizer: Visualizer, sample: BaseDataElement) -> np.ndarray:
-    """Draws the annotation of an image and, to its right, the prediction.
-
-    Args:
-        visualizer (Visualizer): That of mmdet or mmseg.
+        visualizer (Visualizer): That of the library.
         sample (BaseDataElement): The data sample of a test image.
 
     Returns:
-        np.ndarray: RGB of shape (H, 2 * W, 3), uint8.
+        np.ndarray: RGB of shape (H, W, 3), uint8.
     """
     image = mmcv.imread(sample.img_path, channel_order='rgb')
-    factor = max(1, round(MIN_SIZE / min(image.shape[:2])))
-    size = (image.shape[1] * factor, image.shape[0] * factor)
-    image = mmcv.imresize(image, size, interpolation='bicubic')
+    add = getattr(visualizer, 'visualize_cls', None)
     options = {}
-    if 'pred_instances' in sample:
-        options.update(pred_score_thr=MIN_SCORE)
+    if add is None:
+        add = visualizer.add_datasample
+        factor = max(1, round(MIN_SIZE / min(image.shape[:2])))
+        image, sample = enlarge(image, sample, factor)
+        if 'pred_instances' in sample:
+            options.update(pred_score_thr=MIN_SCORE)
     with TemporaryDirectory() as folder:
-        out_file = f'{folder}/pair.png'
-        visualizer.add_datasample(
-            'pair',
-            image,
-            enlarge(sample, factor),
+        out_file = f'{folder}/picture.png'
+        add(
+            name='picture',
+            image=image,
+            data_sample=sample,
             out_file=out_file,
             **options,
         )
@@ -132,26 +96,6 @@ def predict(runner: Runner) -> Iterator[BaseDataElement]:
             yield sample.cpu()
 
 
-def draw_class(ax: Axes, sample: BaseDataElement, classes: list[str]) -> None:
-    """Draws an image under its predicted and its true class.
-
-    Args:
-        ax (Axes): Where to draw.
-        sample (BaseDataElement): The data sample of mmpretrain.
-        classes (list[str]): Names of the classes.
-    """
-    image = mmcv.imread(sample.img_path, channel_order='rgb')
-    ax.imshow(image, interpolation='bicubic')
-    truth, label = sample.gt_label.item(), sample.pred_label.item()
-    ax.set_title(
-        f'{classes[label]} ({sample.pred_score[label]:.0%})\n'
-        f'true: {classes[truth]}',
-        color='green' if label == truth else 'red',
-        weight='normal' if label == truth else 'bold',
-        fontsize=9,
-    )
-
-
 def main() -> None:
     """Runs the command."""
     args = parse_args()
@@ -165,11 +109,13 @@ def main() -> None:
     samples = predict(runner)
     if cfg.default_scope == 'mmpretrain':
         samples = sorted(samples, key=lambda sample: sample.pred_score.max())
-        width, height = 1.2, 1.6
+        width = 1.3
     else:
-        width, height = 4.0, 2.1
+        width = 4.0
     samples = list(islice(samples, args.num))
+    pictures = [draw(runner.visualizer, sample) for sample in samples]
 
+    height = width * max(p.shape[0] / p.shape[1] for p in pictures)
     rows = -(-len(samples) // args.columns)
     figure, axes = plt.subplots(
         rows,
@@ -180,11 +126,8 @@ def main() -> None:
     )
     for ax in axes.flat:
         ax.axis('off')
-    for ax, sample in zip(axes.flat, samples):
-        if cfg.default_scope == 'mmpretrain':
-            draw_class(ax, sample, runner.visualizer.dataset_meta['classes'])
-        else:
-            ax.imshow(draw_pair(runner.visualizer, sample))
+    for ax, picture in zip(axes.flat, pictures):
+        ax.imshow(picture)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out, dpi=150)
     print(f'{args.out}: {len(samples)} images')
