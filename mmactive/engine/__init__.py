@@ -2,6 +2,7 @@
 from .cpu_amp import CPUAmpOptimWrapper
 from .hooks import CheckpointHook, FiniteLossHook, StopHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
+from .offsets import OffsetStatisticsHook
 from .runner import Runner
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     'CheckpointHook',
     'FiniteLossHook',
     'LayerDecayOptimWrapperConstructor',
+    'OffsetStatisticsHook',
     'Runner',
     'StopHook',
 ]
