@@ -57,13 +57,13 @@ class CannotBuild(build_ext):
 
 
 class BuildPy(build_py):
-    """Adds configs, tools and the model index as ``mmactive/.mim``.
+    """Adds configs, demos, tools and the model index as ``mmactive/.mim``.
 
     mmengine looks there for ``_base_ = 'mmactive::...'``. An editable install
     gets links, so that it follows the source folder.
     """
 
-    names = ('configs', 'tools', 'model-index.yml')
+    names = ('configs', 'demo', 'tools', 'model-index.yml')
 
     def run(self):
         super().run()
@@ -196,6 +196,7 @@ setup(
     extras_require={
         'all': read_requirements('mminstall.txt')
         + read_requirements('optional.txt'),
+        'demo': read_requirements('demo.txt'),
         'docs': read_requirements('docs.txt'),
         'tests': read_requirements('tests.txt'),
     },

@@ -2,8 +2,10 @@
 """Looks at the offsets that a model's Active Token Mixers use."""
 
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence
 
+import numpy as np
+from matplotlib.figure import Figure
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -71,6 +73,90 @@ def get_centre(offset: Tensor, axis: str) -> Tensor:
     centre = offset[:, offset.size(1) // 2, offset.size(2) // 2]
     horizontal, vertical = centre.chunk(2, dim=-1)
     return dict(horizontal=horizontal, vertical=vertical)[axis]
+
+
+def group_by_stage(offsets: Dict[str, Tensor]) -> Dict[str, Dict[str, Tensor]]:
+    """Groups recorded offsets.
+
+    Args:
+        offsets (dict[str, Tensor]): By names that end as in
+            'stages.0.blocks.1'.
+
+    Returns:
+        dict[str, dict[str, Tensor]]: Those of a stage by its number.
+    """
+    stages: Dict[str, Dict[str, Tensor]] = {}
+    for name, offset in offsets.items():
+        stages.setdefault(name.split('.')[-3], {})[name] = offset
+    return stages
+
+
+def to_picture(inputs: Tensor, preprocessor: nn.Module) -> np.ndarray:
+    """Makes what a backbone sees visible.
+
+    Args:
+        inputs (Tensor): A normalized image (3, H, W).
+        preprocessor (nn.Module): The model's, which tells its channels' order.
+
+    Returns:
+        np.ndarray: RGB of shape (H, W, 3), float from 0 to 1. Brightness and
+        contrast are such that all but a hundredth of the values fit.
+    """
+    pixels = inputs.permute(1, 2, 0).float().cpu().numpy()
+    low, high = np.percentile(pixels, (0.5, 99.5))
+    if not getattr(preprocessor, '_channel_conversion', True):
+        pixels = pixels[..., ::-1]
+    return np.clip((pixels - low) / max(high - low, 1e-6), 0, 1)
+
+
+def plot_positions(
+    image: np.ndarray,
+    offsets: Dict[str, Tensor],
+    token: Sequence[float],
+    columns: int = 4,
+) -> Figure:
+    """Plots where one token looks, a panel a block.
+
+    Args:
+        image (np.ndarray): What the backbone saw, RGB of shape (H, W, 3).
+        offsets (dict[str, Tensor]): Offsets (1, H', W', 2G) of some blocks by
+            their names.
+        token (Sequence[float]): Where the token is, as fractions of width and
+            height.
+        columns (int): Most panels in a row. Defaults to 4.
+
+    Returns:
+        Figure: A point a group of channels and direction, at the position that
+        is sampled, which may lie outside of the image.
+    """
+    columns = min(columns, len(offsets))
+    rows = -(-len(offsets) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.4 * rows), layout='constrained')
+    all_axes = figure.subplots(rows, columns, squeeze=False)
+    for ax in all_axes.flat:
+        ax.axis('off')
+    for (name, offset), ax in zip(offsets.items(), all_axes.flat):
+        height, width = offset.shape[1:3]
+        x, y = int(token[0] * width), int(token[1] * height)
+        horizontal, vertical = (
+            part.float().cpu().numpy() for part in offset[0, y, x].chunk(2)
+        )
+        groups = np.arange(len(horizontal))
+        scale = image.shape[1] / width
+        centre = np.array([x + 0.5, y + 0.5]) * scale
+        ax.imshow(image, extent=(0, image.shape[1], image.shape[0], 0))
+        for values, axis in ((horizontal, 0), (vertical, 1)):
+            places = np.tile(centre[:, None], len(groups))
+            places[axis] += values * scale
+            points = ax.scatter(
+                *places, c=groups, cmap='turbo', s=9, linewidths=0
+            )
+        ax.plot(*centre, '*', color='white', mec='black', ms=10)
+        ax.set_xlim(0, image.shape[1])
+        ax.set_ylim(image.shape[0], 0)
+        ax.set_title(f'block {name.split(".")[-1]}', fontsize=9)
+    figure.colorbar(points, ax=all_axes, label='channel group', shrink=0.6)
+    return figure
 
 
 @HOOKS.register_module()

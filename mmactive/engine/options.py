@@ -165,7 +165,7 @@ def load_config(args: Namespace) -> Config:
         )
     if args.cfg_options is not None:
         merge_options(cfg, args.cfg_options)
-    cfg.default_scope = _find_scope(cfg)
+    cfg.default_scope = find_scope(cfg)
     if cfg.default_scope not in TASKS:
         raise ValueError(
             f'{args.config}: default_scope must be one of {list(TASKS)}, but '
@@ -195,10 +195,14 @@ def get_type_name(cfg: dict, default: str = '') -> str:
     return kind.split('.')[-1] if isinstance(kind, str) else kind.__name__
 
 
-def _find_scope(cfg: Config) -> Optional[str]:
+def find_scope(cfg: Config) -> Optional[str]:
     """Returns the library of a config, which tells its task.
 
-    Configs whose types are classes need no ``default_scope``.
+    Args:
+        cfg (Config): One whose types are classes needs no ``default_scope``.
+
+    Returns:
+        str | None: Key of :data:`TASKS`, as a rule.
     """
     scope = cfg.get('default_scope')
     if scope not in (None, 'mmengine'):

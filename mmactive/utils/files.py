@@ -3,8 +3,8 @@
 
 import os
 import os.path as osp
-from contextlib import suppress
-from typing import Union
+from contextlib import contextmanager, suppress
+from typing import Iterator, Union
 
 
 def write_atomically(path: str, content: Union[bytes, memoryview]) -> None:
@@ -37,6 +37,30 @@ def write_atomically(path: str, content: Union[bytes, memoryview]) -> None:
             os.remove(temporary)
         raise OSError(error.errno, os.strerror(error.errno), path) from error
     _sync_folder(folder)
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """Lets a file be written piece by piece, which is there when it is whole.
+
+    Args:
+        path (str): The file. Its folder is made if it is missing.
+
+    Yields:
+        str: Where to write it: beside it, with the same ending.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    root, ending = osp.splitext(path)
+    temporary = f'{root}.tmp{ending}'
+    os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            os.remove(temporary)
 
 
 def _sync_folder(folder: str) -> None:

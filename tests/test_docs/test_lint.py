@@ -28,7 +28,7 @@ def test_types(tmp_path):
 
 def test_spelling():
     pytest.importorskip('codespell_lib')
-    folders = ('mmactive', 'tools', 'tests', 'configs', 'docs')
+    folders = ('mmactive', 'demo', 'tools', 'tests', 'configs', 'docs')
     files = ROOT.glob('*.md')
     run(sys.executable, '-m', 'codespell_lib', *folders, *files)
 

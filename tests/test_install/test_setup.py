@@ -22,7 +22,7 @@ CSRC = ROOT / 'mmactive' / 'ops' / 'csrc'
 def source(tmp_path_factory):
     """A copy of the source code, without what was built in place."""
     folder = tmp_path_factory.mktemp('source')
-    for name in ('configs', 'mmactive', 'requirements', 'tools'):
+    for name in ('configs', 'demo', 'mmactive', 'requirements', 'tools'):
         ignore = shutil.ignore_patterns('*.so', '.mim', '__pycache__')
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     for file in ROOT.iterdir():
@@ -106,7 +106,7 @@ def test_wheel_without_extension(sdist, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / 'installed')
-    for folder in ('configs', 'tools'):
+    for folder in ('configs', 'demo', 'tools'):
         for file in (ROOT / folder).rglob('*.py'):
             assert f'mmactive/.mim/{file.relative_to(ROOT)}' in names
     assert {name.split('/')[0].split('-')[0] for name in names} == {'mmactive'}

@@ -26,7 +26,13 @@ from mmengine.runner import load_checkpoint
 from mmengine.utils import track_iter_progress
 from torch import Tensor, nn
 
-from mmactive.engine.offsets import get_centre, record_offsets
+from mmactive.engine.offsets import (
+    get_centre,
+    group_by_stage,
+    plot_positions,
+    record_offsets,
+    to_picture,
+)
 from mmactive.engine.options import check_checkpoint, iter_datasets
 from mmactive.utils.complexity import build_model
 
@@ -114,11 +120,7 @@ def compute_offsets(
     inputs = data['inputs']
     with torch.no_grad(), record_offsets(model) as offsets:
         model.backbone(inputs)
-    pixels = inputs[0].permute(1, 2, 0).float().cpu().numpy()
-    low, high = np.percentile(pixels, (0.5, 99.5))
-    if not getattr(model.data_preprocessor, '_channel_conversion', True):
-        pixels = pixels[..., ::-1]
-    pixels = np.clip((pixels - low) / max(high - low, 1e-6), 0, 1)
+    pixels = to_picture(inputs[0], model.data_preprocessor)
     names = {name: name.partition('backbone.')[2] for name in offsets}
     return pixels, {names[key]: offsets[key] for key in offsets}
 
@@ -220,48 +222,12 @@ def draw_positions(
     token: Sequence[float],
 ) -> None:
     """Draws where one token looks in the layers of each stage."""
-    stages: Dict[str, List[str]] = {}
-    for layer in offsets:
-        stages.setdefault(layer.split('.')[1], []).append(layer)
-    for stage, layers in stages.items():
-        columns = min(4, len(layers))
-        rows = -(-len(layers) // columns)
-        figure, all_axes = plt.subplots(
-            rows,
-            columns,
-            figsize=(3.2 * columns, 3.4 * rows),
-            squeeze=False,
-            layout='constrained',
-        )
-        for ax in all_axes.flat:
-            ax.axis('off')
-        for layer, ax in zip(layers, all_axes.flat):
-            height, width = offsets[layer].shape[1:3]
-            x, y = int(token[0] * width), int(token[1] * height)
-            horizontal, vertical = (
-                part.float().cpu().numpy()
-                for part in offsets[layer][0, y, x].chunk(2)
-            )
-            groups = np.arange(len(horizontal))
-            scale = image.shape[1] / width
-            centre = np.array([x + 0.5, y + 0.5]) * scale
-            ax.imshow(image)
-            for values, along_x in ((horizontal, True), (vertical, False)):
-                places = np.tile(centre[:, None], len(groups))
-                places[0 if along_x else 1] += values * scale
-                points = ax.scatter(
-                    *places, c=groups, cmap='turbo', s=9, linewidths=0
-                )
-            ax.plot(*centre, '*', color='white', mec='black', ms=10)
-            ax.set_xlim(0, image.shape[1])
-            ax.set_ylim(image.shape[0], 0)
-            ax.set_title(f'block {layer.split(".")[3]}', fontsize=9)
-        figure.colorbar(points, ax=all_axes, label='channel group', shrink=0.6)
+    for stage, layers in group_by_stage(offsets).items():
+        figure = plot_positions(image, layers, token)
         figure.suptitle(
             f'{name}: where the starred token looks, stage {stage}'
         )
         figure.savefig(out / f'{name}_stage{stage}.png', dpi=150)
-        plt.close(figure)
 
 
 class Statistics:
