@@ -3,6 +3,7 @@
 
 import json
 import re
+import runpy
 import shlex
 import signal
 import sys
@@ -312,11 +313,16 @@ def test_report(tool, tmp_path, monkeypatch):
 
 def test_commands_of_the_page(tool, monkeypatch):
     text = (ROOT / 'docs/en/evidence.md').read_text()
-    lines = re.findall(r'^python (.*small_table7.py.*)$', text, re.M)
-    assert len(lines) >= 5
+    lines = re.findall(r'^python (tools/.*)$', text, re.M)
+    assert len(lines) >= 6
     for line in lines:
-        monkeypatch.setattr(sys, 'argv', shlex.split(line, comments=True))
-        assert tool.parse_args().suite in tool.SUITES
+        words = shlex.split(line, comments=True)
+        monkeypatch.setattr(sys, 'argv', words)
+        if words[0].endswith('small_table7.py'):
+            assert tool.parse_args().suite in tool.SUITES
+        else:
+            args = runpy.run_path(str(ROOT / words[0]))['parse_args']()
+            assert (ROOT / args.config).is_file()
 
 
 @pytest.mark.parametrize(
