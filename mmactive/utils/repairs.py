@@ -2,6 +2,7 @@
 """What the libraries' tools fail at with the configs and versions of today."""
 
 from functools import wraps
+from inspect import signature
 
 from .import_hook import call_when_imported
 
@@ -9,10 +10,30 @@ from .import_hook import call_when_imported
 def register() -> None:
     """Repairs each module as soon as it is imported."""
     for module, repair in (
+        ('matplotlib._tight_bbox', _find_renderer),
         ('mmpretrain.visualization.visualizer', _accept_scope),
         ('mmseg.visualization.local_visualizer', _draw_on_copies),
     ):
         call_when_imported(module, repair)
+
+
+def _find_renderer() -> None:
+    """Lets mmpretrain's browse_dataset adjust a figure without a renderer.
+
+    Matplotlib 3.11 asks for one.
+    """
+    from matplotlib import _tight_bbox
+
+    adjust = _tight_bbox.adjust_bbox
+    if 'renderer' not in signature(adjust).parameters:
+        return
+
+    @wraps(adjust)
+    def adjust_bbox(fig, bbox_inches, renderer=None, fixed_dpi=None):
+        renderer = renderer or fig.canvas.get_renderer()
+        return adjust(fig, bbox_inches, renderer, fixed_dpi)
+
+    _tight_bbox.adjust_bbox = adjust_bbox
 
 
 def _accept_scope() -> None:

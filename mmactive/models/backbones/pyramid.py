@@ -373,8 +373,8 @@ class Pyramid(BaseModule):
     def switch_to_deploy(self) -> None:
         """Lets the token mixers fold layers for faster inference.
 
-        See :meth:`ActiveTokenMixer.switch_to_deploy`. A mixer without such a
-        method stays as it is.
+        See :meth:`mmactive.models.ActiveTokenMixer.switch_to_deploy`. A mixer
+        without such a method stays as it is.
         """
         for module in self.modules():
             if module is not self and hasattr(module, 'switch_to_deploy'):

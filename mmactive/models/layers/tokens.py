@@ -30,7 +30,7 @@ def apply(layer: nn.Module, x: Tensor) -> Tensor:
         layer (nn.Module): Convolutions, batch, instance and group norms,
             :class:`LayerNorm2d` and ``nn.Identity`` get the tokens as images
             (N, C, H, W), every other module gets them as they are. A linear
-            layer is computed by :func:`mmactive.ops.linear.linear`.
+            layer is computed by ``mmactive.ops.linear``.
         x (Tensor): Tokens of shape (N, H, W, C).
 
     Returns:
