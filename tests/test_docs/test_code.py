@@ -35,6 +35,7 @@ PAGES = [
     *sorted((ROOT / 'docs' / 'en').rglob('*.md')),
 ]
 RUN_ELSEWHERE = {
+    'deployment.md': 'test_tools/test_deployment.py',
     'new_backbone.md': 'test_models/test_new_backbone.py',
     'new_experiment.md': 'test_tools/test_new_experiment.py',
     'useful_tools.md': 'test_tools/test_useful_tools.py',

@@ -31,6 +31,7 @@ PACKAGES = (
     'mmcv',
     'mmpretrain',
     'mmdet',
+    'onnxruntime',
 )
 
 

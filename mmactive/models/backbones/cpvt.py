@@ -85,7 +85,7 @@ class CPVTStem(BaseModule):
         x = apply(self.proj, x)
         size, x = x.shape[1:3], x.flatten(1, 2)
         if self.cls_token is not None:
-            x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), dim=1)
+            x = torch.cat((self.cls_token.expand(x.size(0), -1, -1), x), dim=1)
         return x, size
 
 

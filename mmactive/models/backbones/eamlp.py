@@ -147,11 +147,12 @@ class TokensToToken(BaseModule):
         """Maps images (N, H, W, in_channels) to tokens (N, 1 + T, C)."""
         height, width = (length // 4 for length in x.shape[1:3])
         x = F.unfold(x.permute(0, 3, 1, 2), 7, padding=2, stride=4)
-        x = self.attention1(x.mT).mT.unflatten(2, (height, width))
-        x = F.unfold(x, 3, padding=1, stride=2)
-        x = self.attention2(x.mT).mT.unflatten(2, (height // 2, width // 2))
-        x = self.proj(F.unfold(x, 3, padding=1, stride=2).mT)
-        cls_token = self.cls_token.expand(len(x), -1, -1)
+        x = self.attention1(x.transpose(1, 2)).transpose(1, 2)
+        x = F.unfold(x.unflatten(2, (height, width)), 3, padding=1, stride=2)
+        x = self.attention2(x.transpose(1, 2)).transpose(1, 2)
+        x = x.unflatten(2, (height // 2, width // 2))
+        x = self.proj(F.unfold(x, 3, padding=1, stride=2).transpose(1, 2))
+        cls_token = self.cls_token.expand(x.size(0), -1, -1)
         return torch.cat((cls_token, x), dim=1) + self.pos_embed
 
 
@@ -222,4 +223,4 @@ class EAMLP(Pyramid):
         if self.gap:
             return x[:, 0]
         size = math.isqrt(x.size(1) - 1)
-        return x[:, 1:].mT.unflatten(2, (size, size)).contiguous()
+        return x[:, 1:].transpose(1, 2).unflatten(2, (size, size)).contiguous()

@@ -1,6 +1,6 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 import math
-from typing import Optional, Sequence, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,8 @@ from .pyramid import MixerBlock, Pyramid
 
 def _resize(x: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     """Resizes a map (H, W, C) to another height and width."""
-    if tuple(x.shape[:2]) == tuple(size):
+    same = tuple(x.shape[:2]) == tuple(size)
+    if same and not torch.onnx.is_in_onnx_export():
         return x
     x = F.interpolate(
         x.permute(2, 0, 1)[None],
@@ -24,6 +25,62 @@ def _resize(x: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
         align_corners=align_corners,
     )
     return x[0].permute(1, 2, 0)
+
+
+def filter_by_products(x: Tensor, weight: Tensor) -> Tensor:
+    """Multiplies the 2D Fourier transform, by products of real matrices.
+
+    ONNX has no complex numbers.
+
+    Args:
+        x (Tensor): Tokens of shape (N, H, W, C).
+        weight (Tensor): The filter, (H, W // 2 + 1, C, 2): real and imaginary
+            parts.
+
+    Returns:
+        Tensor: Tokens of shape (N, H, W, C).
+    """
+    height, width = x.shape[1:3]
+    cos_h, sin_h = _make_waves(x, height, height)
+    cos_w, sin_w = _make_waves(x, width, width // 2 + 1)
+    # e^(-ia) along the width, then along the height
+    real = torch.einsum('nhwc,wk->nhkc', x, cos_w)
+    imag = -torch.einsum('nhwc,wk->nhkc', x, sin_w)
+    real, imag = (
+        torch.einsum('nhkc,hl->nlkc', real, cos_h)
+        + torch.einsum('nhkc,hl->nlkc', imag, sin_h),
+        torch.einsum('nhkc,hl->nlkc', imag, cos_h)
+        - torch.einsum('nhkc,hl->nlkc', real, sin_h),
+    )
+    weight_real, weight_imag = weight.unbind(-1)
+    real, imag = (
+        real * weight_real - imag * weight_imag,
+        real * weight_imag + imag * weight_real,
+    )
+    # Back along the height by e^(ia), and along the width to real numbers:
+    # each frequency stands for its mirror image as well, if it has one.
+    real, imag = (
+        torch.einsum('nlkc,hl->nhkc', real, cos_h)
+        - torch.einsum('nlkc,hl->nhkc', imag, sin_h),
+        torch.einsum('nlkc,hl->nhkc', imag, cos_h)
+        + torch.einsum('nlkc,hl->nhkc', real, sin_h),
+    )
+    frequency = torch.arange(width // 2 + 1, device=x.device)
+    count = 2 - (frequency * 2 % width == 0).to(x.dtype)
+    return torch.einsum('nhkc,wk->nhwc', real, cos_w * count) - torch.einsum(
+        'nhkc,wk->nhwc', imag, sin_w * count
+    )
+
+
+def _make_waves(x: Tensor, length: int, num: int) -> Tuple[Tensor, Tensor]:
+    """Makes cosines and sines (length, num), that keep sums of squares."""
+    position = torch.arange(length, device=x.device)
+    frequency = torch.arange(num, device=x.device)
+    # The rest alone counts, and is exact.
+    turns = (position[:, None] * frequency % length).to(x.dtype) / length
+    scale = torch.ones_like(position).sum().to(x.dtype).rsqrt()
+    angle = 2 * math.pi * turns
+    return angle.cos() * scale, angle.sin() * scale
 
 
 @MODELS.register_module()
@@ -65,6 +122,8 @@ class GlobalFilter(BaseModule):
         weight = self._resize_filter(
             self.complex_weight.to(dtype), (size[0], size[1] // 2 + 1)
         )
+        if torch.onnx.is_in_onnx_export():
+            return filter_by_products(x.to(dtype), weight).to(out_dtype)
         spectrum = torch.fft.rfft2(x.to(dtype), dim=(1, 2), norm='ortho')
         spectrum = spectrum * torch.view_as_complex(weight)
         x = torch.fft.irfft2(spectrum, s=size, dim=(1, 2), norm='ortho')

@@ -8,10 +8,18 @@ from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 
+from mmactive.ops.adaptive_avg_pool2d import adaptive_avg_pool2d
 from mmactive.registry import MODELS
 
 from ..layers import MLP, ConvNorm, apply, channels_first
 from .pyramid import MixerBlock, Pyramid
+
+
+def _round(number: Union[float, Tensor]) -> Union[int, Tensor]:
+    """Rounds, halves to even numbers, as published; also what is traced."""
+    if isinstance(number, Tensor):
+        return number.round().long()
+    return round(number)
 
 
 class PyramidPooling(BaseModule):
@@ -50,8 +58,10 @@ class PyramidPooling(BaseModule):
         Raises:
             ValueError: If height or width are less than :attr:`min_size`.
         """
-        # Plain numbers, since what a tracer has instead cannot be rounded.
-        height, width = (int(length) for length in x.shape[1:3])
+        height, width = x.shape[1:3]
+        if not torch.onnx.is_in_onnx_export():
+            # Plain numbers, since what a tracer has instead cannot be rounded.
+            height, width = int(height), int(width)
         if min(height, width) < self.min_size:
             raise ValueError(
                 f'pool ratios {self.ratios} need maps of at least '
@@ -60,10 +70,9 @@ class PyramidPooling(BaseModule):
             )
         maps = []
         for ratio, conv in zip(self.ratios, self.convs):
-            # Halves are rounded to even numbers, as published.
-            size = round(height / ratio), round(width / ratio)
+            size = [_round(length / ratio) for length in (height, width)]
             pooled = channels_first(
-                lambda x, size=size: F.adaptive_avg_pool2d(x, size), x
+                lambda x, size=size: adaptive_avg_pool2d(x, size), x
             )
             maps.append((pooled + apply(conv, pooled)).flatten(1, 2))
         return torch.cat(maps, dim=1)

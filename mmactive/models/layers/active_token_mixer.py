@@ -143,5 +143,5 @@ class ActiveTokenMixer(BaseModule):
             self.proj,
             weights[0] * self.fc_w.bias + weights[1] * self.fc_h.bias,
         )
-        map_x = torch.cat((map_w, map_h, map_c), dim=2).mT
+        map_x = torch.cat((map_w, map_h, map_c), dim=2).transpose(1, 2)
         return torch.baddbmm(bias[:, None], x, map_x).view(shape)
