@@ -3,14 +3,12 @@
 
 import json
 import re
-import runpy
-import shlex
 import signal
 import sys
 
 import pytest
 
-from .conftest import ROOT, TOOLS
+from .conftest import TOOLS
 
 TRAIN = """
 import os, pathlib, signal, sys, time
@@ -309,20 +307,6 @@ def test_report(tool, tmp_path, monkeypatch):
     page.write_text(text.replace('<!-- table7 -->', ''))
     with pytest.raises(SystemExit, match='expected <!-- table7 -->'):
         tool.main()
-
-
-def test_commands_of_the_page(tool, monkeypatch):
-    text = (ROOT / 'docs/en/evidence.md').read_text()
-    lines = re.findall(r'^python (tools/.*)$', text, re.M)
-    assert len(lines) >= 6
-    for line in lines:
-        words = shlex.split(line, comments=True)
-        monkeypatch.setattr(sys, 'argv', words)
-        if words[0].endswith('small_table7.py'):
-            assert tool.parse_args().suite in tool.SUITES
-        else:
-            args = runpy.run_path(str(ROOT / words[0]))['parse_args']()
-            assert (ROOT / args.config).is_file()
 
 
 @pytest.mark.parametrize(
