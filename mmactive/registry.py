@@ -21,6 +21,7 @@ with import_hint():
     )
     from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
     from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
+    from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
     from mmengine.registry import DefaultScope, Registry
 
 
@@ -97,6 +98,12 @@ RUNNERS = Registry(
     parent=MMENGINE_RUNNERS,
     scope='mmactive',
     locations=['mmactive.engine'],
+)
+STRATEGIES = Registry(
+    'strategy',
+    parent=MMENGINE_STRATEGIES,
+    scope='mmactive',
+    locations=['mmactive.engine.strategies'],
 )
 
 # Lets configs inherit by `_base_ = 'mmactive::coco/...'`. mmengine finds the

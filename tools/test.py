@@ -201,6 +201,9 @@ def main() -> None:
     cfg = load_config(args)
     check_dataloader(cfg, 'test_dataloader')
     cfg.load_from = args.checkpoint
+    # What divides a model among processes is for training.
+    if cfg.pop('strategy', None):
+        cfg.pop('runner_type', None)
     set_dataloader_defaults(cfg)
     drop_annotations(cfg)
     if args.show or args.show_dir is not None:

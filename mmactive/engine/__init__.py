@@ -1,5 +1,6 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 from .cpu_amp import CPUAmpOptimWrapper
+from .flexible_runner import FlexibleRunner
 from .hooks import CheckpointHook, FiniteLossHook, StopHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .offsets import OffsetStatisticsHook
@@ -9,6 +10,7 @@ __all__ = [
     'CPUAmpOptimWrapper',
     'CheckpointHook',
     'FiniteLossHook',
+    'FlexibleRunner',
     'LayerDecayOptimWrapperConstructor',
     'OffsetStatisticsHook',
     'Runner',

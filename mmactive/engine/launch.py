@@ -16,6 +16,7 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from torch import distributed
 
+from .flexible_runner import FlexibleRunner
 from .options import SPLITS, get_type_name
 from .runner import Runner
 
@@ -65,12 +66,16 @@ def build_runner(cfg: Config) -> Runner:
         cfg (Config): The config, changed in place where there is only a CPU.
 
     Returns:
-        Runner: :class:`mmactive.engine.Runner` or that of ``cfg.runner_type``.
+        Runner: That of ``cfg.runner_type``, or else
+        :class:`mmactive.engine.FlexibleRunner` if there is a ``strategy`` and
+        :class:`mmactive.engine.Runner` if not.
     """
     if get_device() == 'cpu':
         _adapt_to_cpu(cfg)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
+    if cfg.get('strategy'):
+        return FlexibleRunner.from_cfg(cfg)
     return Runner.from_cfg(cfg)
 
 
@@ -108,6 +113,9 @@ def _adapt_to_cpu(cfg: Config) -> None:
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+    strategy = cfg.get('strategy') or {}
+    if get_type_name(strategy) == 'DDPStrategy':
+        strategy['model_wrapper'] = cfg.model_wrapper_cfg
     _revert_sync_batchnorm(cfg.model)
 
 

@@ -1,4 +1,5 @@
 # Copyright (c) mmactive contributors. All rights reserved.
+import re
 from typing import List, Optional
 
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -7,6 +8,11 @@ from torch import nn
 from mmactive.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from .checks.heads import unwrap
+
+# What wrappers inside of a model put into the names of parameters
+WRAPPERS = re.compile(
+    r'(_fsdp_wrapped_module|_checkpoint_wrapped_module|_orig_mod)\.'
+)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -74,6 +80,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             )
         depths = {}
         for name, parameter in backbone.named_parameters():
+            name = WRAPPERS.sub('', name)
             depth, num_layers = backbone.get_layer_depth(name, prefix='')
             depths[parameter] = num_layers - 1 - depth
         for group in params:

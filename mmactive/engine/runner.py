@@ -8,8 +8,9 @@ import os.path as osp
 import time
 from datetime import timedelta
 from inspect import isclass
-from typing import List, Optional, Union
+from typing import Any, List, Optional, Union
 
+import torch
 from mmengine.dataset import BaseDataset
 from mmengine.dist import (
     broadcast_object_list,
@@ -19,6 +20,7 @@ from mmengine.dist import (
 )
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook
+from mmengine.optim import BaseOptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 from mmengine.runner import Runner as MMEngineRunner
@@ -54,10 +56,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Seconds that a process has to say that it is still there
 ANSWER_TIME = 10
 
+# One of mmengine's runners comes after the class here in the bases.
+_Base: Any = object
 
-@RUNNERS.register_module()
-class Runner(MMEngineRunner):
-    """Runs a config; ``runner_type = 'mmactive.Runner'`` in one of yours.
+
+class CheckedRunner(_Base):
+    """What is added to mmengine's runners, before one of them in the bases.
 
     A run that is resumed does what it would have done uninterrupted. To
     mmengine's default hooks come ``stop`` and ``finite_loss``, and
@@ -106,29 +110,6 @@ class Runner(MMEngineRunner):
         seed_batches(loader, seed)
         return loader
 
-    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
-        """Loads a checkpoint into the model, all of it or as a start.
-
-        Args:
-            filename (str): File or URL.
-            args (tuple): As mmengine's.
-            kwargs (dict): As mmengine's.
-
-        Returns:
-            dict: The checkpoint.
-
-        Raises:
-            ValueError: If the weights do not fit
-                (:mod:`mmactive.engine.checks.checkpoint`), or if in a test a
-                label stands for another class than it was trained for. The
-                error names both.
-        """
-        with loading(all_models=True):
-            checkpoint = super().load_checkpoint(filename, *args, **kwargs)
-        if not isinstance(self._train_loop, BaseLoop):
-            self._check_trained_classes(checkpoint, filename)
-        return checkpoint
-
     def _check_trained_classes(self, checkpoint: dict, filename: str) -> None:
         """Checks that a dataset has the classes that a checkpoint knows."""
         meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
@@ -139,15 +120,6 @@ class Runner(MMEngineRunner):
             if isinstance(loop, BaseLoop):
                 for dataset in iter_leaves(loop.dataloader.dataset):
                     compare_classes(dataset, classes, filename)
-
-    def _init_model_weights(self) -> None:
-        """Initializes the weights, from checkpoints that fit."""
-        with loading(
-            all_models=True,
-            allow_partial=self.cfg.get('allow_partial', False),
-            adapt_in_channels=self.cfg.get('adapt_in_channels', False),
-        ):
-            super()._init_model_weights()
 
     def build_visualizer(
         self, visualizer: Optional[Union[dict, Visualizer]] = None
@@ -255,6 +227,12 @@ class Runner(MMEngineRunner):
                 found = [find_checkpoint(self.work_dir, self._get_out_dir())]
             broadcast_object_list(found)
             self._load_from = found[0]
+        wrapper = self.optim_wrapper
+        if self.cfg.get('compile') and isinstance(wrapper, BaseOptimWrapper):
+            # A step is compiled anew for every learning rate, if at all.
+            wrapper.update_params = torch.compiler.disable(
+                wrapper.update_params
+            )
         super().load_or_resume()
 
     def _get_out_dir(self) -> Optional[str]:
@@ -319,6 +297,46 @@ class Runner(MMEngineRunner):
                 'to resume'
             )
         return model
+
+
+@RUNNERS.register_module()
+class Runner(CheckedRunner, MMEngineRunner):
+    """Runs a config; ``runner_type = 'mmactive.Runner'`` in one of yours.
+
+    See :class:`CheckedRunner` for what it does beyond mmengine's.
+    """
+
+    def load_checkpoint(self, filename: str, *args, **kwargs) -> dict:
+        """Loads a checkpoint into the model, all of it or as a start.
+
+        Args:
+            filename (str): File or URL.
+            args (tuple): As mmengine's.
+            kwargs (dict): As mmengine's.
+
+        Returns:
+            dict: The checkpoint.
+
+        Raises:
+            ValueError: If the weights do not fit
+                (:mod:`mmactive.engine.checks.checkpoint`), or if in a test a
+                label stands for another class than it was trained for. The
+                error names both.
+        """
+        with loading(all_models=True):
+            checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        if not isinstance(self._train_loop, BaseLoop):
+            self._check_trained_classes(checkpoint, filename)
+        return checkpoint
+
+    def _init_model_weights(self) -> None:
+        """Initializes the weights, from checkpoints that fit."""
+        with loading(
+            all_models=True,
+            allow_partial=self.cfg.get('allow_partial', False),
+            adapt_in_channels=self.cfg.get('adapt_in_channels', False),
+        ):
+            super()._init_model_weights()
 
 
 def _is_of_others(error: RuntimeError) -> bool:

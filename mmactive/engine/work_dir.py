@@ -6,6 +6,7 @@ import fcntl
 import os
 import os.path as osp
 import re
+import shutil
 import socket
 import time
 import warnings
@@ -160,7 +161,9 @@ def remove_checkpoints(work_dir: str) -> None:
         *glob(osp.join(escape(work_dir), 'best_*.pth')),
         osp.join(work_dir, POINTER),
     ):
-        if osp.exists(path):
+        if osp.isdir(path):  # as DeepSpeed's are
+            shutil.rmtree(path)
+        elif osp.exists(path):
             os.remove(path)
 
 
@@ -231,8 +234,14 @@ def _read_pointer(work_dir: str) -> Optional[str]:
         return file.read().strip() or None
 
 
-def _read_step(path: str) -> Optional[int]:
-    """Returns the iteration of a checkpoint, None if it is not whole."""
+def _read_step(path: str) -> Optional[float]:
+    """Returns the iteration of a checkpoint, None if it is not whole.
+
+    Of a folder, which is whole if it has that name, it is the time: all
+    checkpoints of a training are folders then.
+    """
+    if osp.isdir(path):
+        return osp.getmtime(path)
     try:
         checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu')
         return int(checkpoint['meta']['iter'])

@@ -271,8 +271,8 @@ def _make_entrypoint(name: str, family: Type[Pyramid], arch: str) -> Callable:
     return entrypoint
 
 
-def _describe() -> dict:
-    """Returns timm's description of models that have no published weights."""
+def _describe(family: type, arch: str) -> dict:
+    """Returns timm's description of a model without published weights."""
     return dict(
         url='',
         num_classes=1000,
@@ -282,7 +282,21 @@ def _describe() -> dict:
         mean=IMAGENET_DEFAULT_MEAN,
         std=IMAGENET_DEFAULT_STD,
         classifier='head.fc',
+        first_conv=_find_first_conv(family, arch),
     )
+
+
+def _find_first_conv(family: type, arch: str) -> Optional[str]:
+    """Names the layer that timm adapts to ``in_chans``, if it is one."""
+    stem = 'backbone.downsample_layers.0'
+    if family is backbones.EAMLP:
+        return None
+    if family is backbones.MorphMLP:
+        return f'{stem}.0.proj'
+    plain = family in (backbones.ActiveMLP, backbones.ViP)
+    if family is backbones.CycleMLP:
+        plain = not family.arch_settings[arch]['swin']
+    return stem if plain else f'{stem}.proj'
 
 
 __all__ = ['TimmClassifier']
@@ -292,6 +306,8 @@ _MODELS = {
     if isinstance(family, type) and issubclass(family, Pyramid)
     for arch in family.arch_settings
 }
-default_cfgs = generate_default_cfgs({name: _describe() for name in _MODELS})
+default_cfgs = generate_default_cfgs(
+    {name: _describe(*model) for name, model in _MODELS.items()}
+)
 for _name, _model in _MODELS.items():
     globals()[_name] = register_model(_make_entrypoint(_name, *_model))

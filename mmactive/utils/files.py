@@ -3,6 +3,7 @@
 
 import os
 import os.path as osp
+import shutil
 from contextlib import contextmanager, suppress
 from typing import Iterator, Union
 
@@ -36,7 +37,7 @@ def write_atomically(path: str, content: Union[bytes, memoryview]) -> None:
         with suppress(OSError):
             os.remove(temporary)
         raise OSError(error.errno, os.strerror(error.errno), path) from error
-    _sync_folder(folder)
+    _sync(folder)
 
 
 @contextmanager
@@ -63,10 +64,28 @@ def replacing(path: str) -> Iterator[str]:
             os.remove(temporary)
 
 
-def _sync_folder(folder: str) -> None:
-    """Puts a renaming on the disk, on file systems that can."""
+def replace(source: str, path: str) -> None:
+    """Gives a file or folder its name when it is on the disk.
+
+    Args:
+        source (str): What others have written beside its place.
+        path (str): Its place. A folder there is removed first.
+    """
+    if osp.isdir(path):
+        shutil.rmtree(path)
+    names = [source]
+    for folder, folders, files in os.walk(source):
+        names += [osp.join(folder, name) for name in (*folders, *files)]
+    for name in names:
+        _sync(name)
+    os.replace(source, path)
+    _sync(osp.dirname(osp.abspath(path)))
+
+
+def _sync(path: str) -> None:
+    """Puts a file or a renaming in a folder on the disk, where it can be."""
     with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

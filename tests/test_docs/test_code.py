@@ -211,6 +211,10 @@ def prepare_inference(folder):
             folder / f'work_dirs/{name}.pth',
             f'{config}/{name.partition("/")[0]}.py',
         )
+    shutil.copy(
+        folder / 'work_dirs/activemlp-xtiny_8xb128_in1k/epoch_300.pth',
+        folder / 'published.pth',
+    )
 
 
 def prepare_checkpoints(folder):

@@ -2,6 +2,7 @@
 """Learning rates by layer, in the optimizers that are built."""
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.optim import build_optim_wrapper
@@ -108,6 +109,18 @@ def test_custom_keys_multiply():
     )
     name = 'backbone.stages.2.blocks.1.mixer.proj.weight'
     assert groups[name]['lr'] == 3 * 0.5 ** (NUM_LAYERS - 1 - 4)
+
+
+def test_wrapped_blocks():
+    """Wrappers inside of the model change the names of parameters."""
+    model = build('mmpretrain')
+    blocks = model.backbone.stages[1].blocks
+    blocks[0] = torch.compile(blocks[0])
+    groups = learning_rates(
+        model, 'mmactive.LayerDecayOptimWrapperConstructor'
+    )
+    name = 'backbone.stages.1.blocks.0._orig_mod.ffn.fc1.weight'
+    assert groups[name]['lr'] == 0.5 ** (NUM_LAYERS - 1 - 2)
 
 
 def test_errors():

@@ -96,6 +96,51 @@ def test_arguments_of_timm():
         model.forward_intermediates(x, output_fmt='NLC')
 
 
+def test_weights_for_other_images_and_classes(classifier, tmp_path):
+    """By timm's own way: a file in the place of published weights."""
+    path = tmp_path / 'classifier.pth'
+    weights = classifier.state_dict()
+    torch.save(dict(state_dict=weights), path)
+    model = timm.create_model(
+        'activemlp_xtiny',
+        pretrained=True,
+        pretrained_cfg_overlay=dict(file=str(path)),
+        in_chans=1,
+        num_classes=5,
+    )
+    own = model.state_dict()
+    name = 'backbone.downsample_layers.0.weight'
+    summed = weights[name].sum(dim=1, keepdim=True)
+    torch.testing.assert_close(own[name], summed)
+    name = 'backbone.stages.3.blocks.1.mixer.proj.weight'
+    assert torch.equal(own[name], weights[name])
+    assert own['head.fc.weight'].shape == (5, 512)
+
+
+@pytest.mark.parametrize('name', ['cyclemlp_b1', 'cyclemlp_tiny', 'vip_small'])
+def test_first_convolution(name):
+    check_first_convolution(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', sorted(timm.list_models(module='timm')))
+def test_first_convolution_of_all(name):
+    check_first_convolution(name)
+
+
+def check_first_convolution(name):
+    model = timm.create_model(name, in_chans=2)
+    first = next(
+        (x for x in model.modules() if isinstance(x, torch.nn.Conv2d)), None
+    )
+    named = model.default_cfg['first_conv']
+    if name.startswith('eamlp'):
+        assert named is None
+    else:
+        assert model.get_submodule(named) is first
+        assert first.in_channels == 2
+
+
 def test_layer_decay_of_timm():
     from timm.optim import param_groups_layer_decay
 

@@ -62,3 +62,22 @@ def test_resmlp_without_timm(monkeypatch):
     monkeypatch.setitem(sys.modules, 'timm.models.mlp_mixer', None)
     with pytest.raises(ImportError, match='pip install timm'):
         MODELS.build(dict(type='mmactive.ResMLP', embed_dims=8, depth=1))
+
+
+def test_layers_of_resmlp():
+    """The patches, the blocks, and the norm with what follows."""
+    pytest.importorskip('timm')
+    model = MODELS.build(
+        dict(type='mmactive.ResMLP', embed_dims=8, depth=3, img_size=32)
+    )
+    depths = {
+        name: model.get_layer_depth(f'backbone.{name}', 'backbone.')
+        for name, _ in model.named_parameters()
+    }
+    assert {count for _, count in depths.values()} == {5}
+    for name, (depth, _) in depths.items():
+        part = name.split('.')
+        expected = dict(stem=0, norm=4).get(part[1])
+        if expected is None:
+            expected = 1 + int(part[2])
+        assert depth == expected, name

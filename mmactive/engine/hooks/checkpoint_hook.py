@@ -68,6 +68,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         self.published_suffix = published_suffix
         self.saved_iter = -1
         self._random_states: Optional[List[dict]] = None
+        self._progress: Dict[str, int] = {}
         self._resumed_states: Optional[List[dict]] = None
 
     def before_train(self, runner: Runner) -> None:
@@ -102,9 +103,11 @@ class CheckpointHook(MMEngineCheckpointHook):
             self._replace_best(paths)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Adds the states of the generators."""
+        """Adds the states of the generators, and how far training is."""
         if self._random_states is not None:
             checkpoint['random_states'] = self._random_states
+            # FlexibleRunner's is what it would be at the end of an epoch.
+            checkpoint['meta'].update(self._progress)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keeps the states of the generators for the start of training.
@@ -160,6 +163,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         self.saved_iter = meta['iter']
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         self._random_states = all_gather_object(get_random_state())
+        self._progress = dict(meta)
         try:
             runner.save_checkpoint(
                 self.out_dir,

@@ -104,3 +104,26 @@ class ResMLP(BaseModule):
             tuple[Tensor]: One tensor of shape (N, embed_dims).
         """
         return (self.net(x),)
+
+    def get_layer_depth(
+        self, param_name: str, prefix: str = ''
+    ) -> Tuple[int, int]:
+        """Numbers the layers from the image on, for learning rate decay.
+
+        Args:
+            param_name (str): Name of a parameter of the model.
+            prefix (str): What those of the backbone begin with. Defaults to
+                an empty string.
+
+        Returns:
+            tuple[int, int]: The number of the parameter's layer (0 is the
+            projection of patches), and the number of layers.
+        """
+        num_layers = len(self.net.blocks) + 2
+        if param_name.startswith(f'{prefix}net.stem.'):
+            return 0, num_layers
+        blocks = f'{prefix}net.blocks.'
+        if param_name.startswith(blocks):
+            block = param_name[len(blocks) :].partition('.')[0]
+            return int(block) + 1, num_layers
+        return num_layers - 1, num_layers

@@ -1,0 +1,8 @@
+_base_ = [
+    '../imagenet/activemlp-large_8xb128_in1k.py',
+    '../_base_/strategies/deepspeed.py',
+]
+
+optim_wrapper = dict(type='DeepSpeedOptimWrapper')
+# Averages are those of a whole model.
+custom_hooks = []
