@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from mmactive.engine.pictures import NEUTRAL, RIGHT, WRONG
 from mmactive.utils.checkpoint import load
 
 from .conftest import CONFIGS, TOOLS
@@ -37,13 +38,30 @@ def read_pickle(path):
         return pickle.load(file)
 
 
+def check_pairs(paths):
+    """Checks that captions stand above truth and prediction."""
+    pictures = [cv2.imread(str(path)) for path in paths]
+    assert len(pictures) == 4
+    for picture in pictures:
+        height, width = picture.shape[:2]
+        assert width == 2 * 128
+        assert height > 128 + 10
+        for caption in np.split(picture[: height - 128], 2, axis=1):
+            assert (caption[:2] == NEUTRAL).all()
+            assert caption.max() > 200
+
+
 def test_classifier(train, run_tool, workspace):
     command = train('classifier')
     run_tool('test.py', *command, '--out', 'pred.pkl', '--show-dir', 'shown')
     predictions = read_pickle('pred.pkl')
     assert len(predictions) == 16
     # Pictures of equal names in the folders of two classes
-    assert len(list((workspace / 'shown').iterdir())) == 8
+    pictures = list((workspace / 'shown').iterdir())
+    assert len(pictures) == 8
+    image = cv2.imread(str(pictures[0]))
+    assert image.shape[1] == 7 * 32
+    assert tuple(image[0, 0, ::-1]) in (RIGHT, WRONG)
 
     run_tool('test.py', *command, '--out-item', 'metrics', '--out', 'm.json')
     right = sum(
@@ -64,7 +82,7 @@ def test_detector(train, run_tool, workspace):
     predictions = read_pickle('pred.pkl')
     assert [prediction['img_id'] for prediction in predictions] == [0, 1, 2, 3]
     assert predictions[0]['pred_instances']['bboxes'].shape[1] == 4
-    assert len(list((workspace / 'out').glob('*/shown/*.png'))) == 4
+    check_pairs(workspace.glob('out/*/shown/*.png'))
 
 
 def test_segmentor(train, run_tool, workspace):
@@ -74,8 +92,7 @@ def test_segmentor(train, run_tool, workspace):
         labels = cv2.imread(f'maps/{i}.png', cv2.IMREAD_UNCHANGED)
         assert labels.shape == (128, 128)
         assert labels.max() <= 1
-    shown = workspace / 'shown' / 'vis_data' / 'vis_image'
-    assert len(list(shown.iterdir())) == 4
+    check_pairs(workspace.glob('shown/vis_data/vis_image/*'))
 
 
 def test_classifier_tta_averages_flips_of_the_averaged_weights(
