@@ -4,7 +4,6 @@
 import importlib
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -199,16 +198,13 @@ def test_detector(method, make, run_tool):
     ('family', 'arch', 'size'),
     [
         ('CycleMLP', 'b1', None),
-        ('ASMLP', 'tiny', None),
         ('CPVT', 'tiny', None),
-        ('EAMLP', '14', 224),
         ('GFNet', 'h-tiny', None),
         ('MorphMLP', 'tiny', None),
         ('P2T', 'tiny', None),
         ('S2MLP', 'wide', None),
         ('ShiftViT', 'tiny', None),
         ('ViP', 'small', 224),
-        ('WaveMLP', 'tiny-dw', None),
     ],
 )
 @pytest.mark.slow
@@ -346,13 +342,3 @@ def test_page(make, run_tool, start_process):
                     assert 'CONFIG CHECKPOINT' in out
                 num_commands += 1
     assert num_commands == 6
-
-
-@pytest.mark.skipif(shutil.which('g++') is None, reason='needs a C++ compiler')
-@pytest.mark.slow
-@pytest.mark.parametrize('method', ['classifier', 'mask_rcnn'])
-def test_aoti(method, make, run_tool):
-    config, _ = make(method)
-    run_tool(EXPORT, config, 'model.pth', 'model.pt2', '--shape', 96)
-    with pytest.raises(SystemExit, match='deployment'):
-        run_tool(TEST, 'segmentor.py', 'model.pt2')
