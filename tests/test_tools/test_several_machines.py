@@ -165,8 +165,11 @@ DECAY = (
 )
 
 
-def test_shards_equal_the_whole(workspace, start_process, run_tool):
+def test_shards_equal_the_whole(
+    workspace, start_process, run_tool, monkeypatch
+):
     """Weights as of two processes with a model each, and resumed as well."""
+    monkeypatch.syspath_prepend(workspace)
     (workspace / 'sharded.py').write_text(SHARDED)
     (workspace / 'note.py').write_text(NOTE)
 
