@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 from torch._dynamo.utils import counters
 
 from mmactive.utils.checkpoint import load
@@ -207,6 +208,44 @@ def test_shards_equal_the_whole(
         run_tool('test.py', config, f'{path}/epoch_2.pth', *out)
         metrics.append(json.loads(Path('metrics.json').read_text()))
     assert metrics[0] == metrics[1]
+
+
+DEEPSPEED = f"""
+_base_ = ['classifier.py', '{ROOT}/configs/_base_/strategies/deepspeed.py']
+optim_wrapper = dict(type='DeepSpeedOptimWrapper')
+"""
+
+
+@pytest.mark.slow  # compiles what DeepSpeed needs on CPUs
+def test_deepspeed_resumes(workspace, start_process):
+    """Its folders are whole, and a resumed run is the uninterrupted one."""
+    pytest.importorskip('deepspeed')
+    (workspace / 'deep.py').write_text(DEEPSPEED)
+
+    def run(work_dir, *options):
+        start_process(
+            *(TOOLS / 'dist_train.sh', 'deep.py', 2, '--work-dir', work_dir),
+            *(*options, '--cfg-options', 'train_cfg.max_epochs=2'),
+        )
+        start_process(
+            *(sys.executable, f'{work_dir}/zero_to_fp32.py', work_dir),
+            *(f'{work_dir}/weights', '--tag', 'epoch_2.pth'),
+        )
+        return load(f'{work_dir}/weights/pytorch_model.bin')
+
+    whole = run('whole')
+    assert not list(Path('whole').glob('*.tmp'))
+    Path('resumed').mkdir()
+    shutil.copytree('whole/epoch_1.pth', 'resumed/epoch_1.pth')
+    resumed = run('resumed', '--resume')
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    with (
+        torch.device('meta'),
+        DefaultScope.overwrite_default_scope('mmpretrain'),
+    ):
+        cfg = Config.fromfile('deep.py')
+        names = MODELS.build(cfg.model).state_dict()
+    assert whole.keys() == names.keys()
 
 
 ONE = """
