@@ -29,3 +29,11 @@ def data_folder():
             f'no test images: {folder} does not exist (set MMACTIVE_TEST_DATA)'
         )
     return Path(folder)
+
+
+@pytest.fixture
+def no_default_scope():
+    """Makes mmengine forget the scope that earlier tests have set."""
+    from mmengine.registry import DefaultScope
+
+    DefaultScope._instance_dict.clear()

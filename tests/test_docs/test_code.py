@@ -277,7 +277,7 @@ def run_config(code, folder):
 
 
 @pytest.mark.parametrize('page', WITH_PYTHON, ids=lambda page: page.name)
-def test_python(page, tmp_path, monkeypatch):
+def test_python(page, tmp_path, monkeypatch, no_default_scope):
     blocks = [
         (line, text)
         for other, line, kind, text in BLOCKS

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmactive.models import ActiveMLP
+from mmactive.models.layers import LayerNorm2d
 from mmactive.registry import MODELS
 
 SMALL = dict(
@@ -130,11 +131,16 @@ def test_norms_copy_nothing():
     """Tokens lie in memory as they are indexed, in every block."""
     backbone = ActiveMLP(SMALL, out_indices=(0, 1, 2, 3)).eval()
     layouts = []
+
+    def append_layout(module, args):
+        # The norms of outputs get the tokens as maps (N, C, H, W).
+        is_map = isinstance(module, LayerNorm2d)
+        x = args[0].permute(0, 2, 3, 1) if is_map else args[0]
+        layouts.append(x.is_contiguous())
+
     for module in backbone.modules():
         if isinstance(module, nn.LayerNorm):
-            module.register_forward_pre_hook(
-                lambda module, args: layouts.append(args[0].is_contiguous())
-            )
+            module.register_forward_pre_hook(append_layout)
     backbone(torch.randn(2, 3, 64, 96))
     assert len(layouts) > 8
     assert all(layouts)

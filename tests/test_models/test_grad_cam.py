@@ -17,6 +17,7 @@ from mmactive.models import backbones
 
 mmpretrain = pytest.importorskip('mmpretrain')
 pytest.importorskip('pytorch_grad_cam')
+pytestmark = pytest.mark.usefixtures('no_default_scope')
 
 FAMILIES = {
     **SMALL,
