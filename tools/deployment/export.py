@@ -9,12 +9,10 @@ number than it was exported with, and is written only if it agrees.
 """
 
 import argparse
-import importlib.util
 import os
 import os.path as osp
 import sys
 import tempfile
-import warnings
 from typing import List, Sequence
 
 import cv2
@@ -41,6 +39,7 @@ from mmactive.engine.options import (
     check_checkpoint,
     load_config,
 )
+from mmactive.utils.dependencies import is_installed
 from mmactive.utils.files import write_atomically
 
 
@@ -129,7 +128,7 @@ def check_packages(args: argparse.Namespace) -> None:
     """
     needed = ['onnx', 'onnxruntime'] if args.suffix == '.onnx' else []
     for name in needed + ([] if args.image else ['sklearn']):
-        if importlib.util.find_spec(name) is None:
+        if not is_installed(name):
             package = {'sklearn': 'scikit-learn'}.get(name, name)
             hint = ', or name an --image' if name == 'sklearn' else ''
             raise ValueError(
@@ -293,7 +292,6 @@ def main() -> None:
 
 if __name__ == '__main__':
     try:
-        with warnings.catch_warnings():
-            main()
+        main()
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f'{type(error).__name__}: {error}')

@@ -9,7 +9,6 @@ tools/deployment/test.py tells what it costs in accuracy.
 """
 
 import argparse
-import importlib.util
 import os.path as osp
 import sys
 from typing import Iterator
@@ -29,6 +28,7 @@ from mmactive.engine.options import (
     load_config,
     make_parser,
 )
+from mmactive.utils.dependencies import is_installed
 from mmactive.utils.files import write_atomically
 
 
@@ -73,7 +73,7 @@ def iter_images(
 def main() -> None:
     """Runs the command."""
     args = parse_args()
-    if importlib.util.find_spec('onnxruntime') is None:
+    if not is_installed('onnxruntime'):
         raise ValueError(
             'onnxruntime is not installed: pip install onnx onnxruntime'
         )
