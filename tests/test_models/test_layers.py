@@ -12,12 +12,12 @@ from mmactive.models.layers import apply
 @pytest.mark.parametrize('threads', [1, 2])
 @pytest.mark.parametrize('shape', [(2, 5, 7, 24), (1, 1, 1, 24), (3, 24)])
 @pytest.mark.parametrize('bias', [True, False])
-@pytest.mark.parametrize('has_avx512', [True, False])
+@pytest.mark.parametrize('by_convolution', [True, False])
 def test_equals_a_linear_layer_in_float64(
-    threads, shape, bias, has_avx512, monkeypatch
+    threads, shape, bias, by_convolution, monkeypatch
 ):
     module = importlib.import_module('mmactive.ops.linear')
-    monkeypatch.setattr(module, 'HAS_AVX512', has_avx512)
+    monkeypatch.setattr(module, 'IS_FASTER_BY_CONVOLUTION', by_convolution)
     torch.manual_seed(0)
     layer = nn.Linear(24, 40, bias=bias)
     expected = nn.Linear(24, 40, bias=bias).double()
@@ -42,10 +42,10 @@ def test_equals_a_linear_layer_in_float64(
         )
 
 
-@pytest.mark.parametrize('has_avx512', [True, False])
-def test_what_others_attach_to_a_layer_is_called(has_avx512, monkeypatch):
+@pytest.mark.parametrize('by_convolution', [True, False])
+def test_what_others_attach_to_a_layer_is_called(by_convolution, monkeypatch):
     module = importlib.import_module('mmactive.ops.linear')
-    monkeypatch.setattr(module, 'HAS_AVX512', has_avx512)
+    monkeypatch.setattr(module, 'IS_FASTER_BY_CONVOLUTION', by_convolution)
     x = torch.rand(1, 2, 2, 4)
     calls = []
     hooked = nn.Linear(4, 4)
