@@ -7,10 +7,11 @@
 // second such buffer. Tiles share nothing, and one thread works through a tile in order, so the
 // result is the same for any number of threads.
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <tuple>
 #include <type_traits>
 
@@ -71,19 +72,20 @@ RowKernels<opmath_t> choose_kernels(int64_t group_size) {
 template <typename element_t>
 class Buffer {
  public:
-  explicit Buffer(int64_t size)
-      : memory_(static_cast<element_t*>(operator new(size * sizeof(element_t), kAlignment))) {}
+  // Aligned by hand: glibc's aligned `operator new` does without its cache of small blocks, and
+  // small calls feel it.
+  explicit Buffer(int64_t size) : memory_(new std::byte[size * sizeof(element_t) + kAlignment]) {
+    const auto address = reinterpret_cast<std::uintptr_t>(memory_.get());
+    begin_ = reinterpret_cast<element_t*>((address + kAlignment - 1) / kAlignment * kAlignment);
+  }
 
-  element_t* get() const { return memory_.get(); }
+  element_t* get() const { return begin_; }
 
  private:
-  static constexpr std::align_val_t kAlignment{64};
+  static constexpr size_t kAlignment = 64;
 
-  struct Delete {
-    void operator()(element_t* memory) const { operator delete(memory, kAlignment); }
-  };
-
-  std::unique_ptr<element_t, Delete> memory_;
+  std::unique_ptr<std::byte[]> memory_;
+  element_t* begin_;
 };
 
 template <typename from_t, typename to_t>
