@@ -10,6 +10,7 @@ Environment variables:
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 from runpy import run_path
@@ -95,6 +96,13 @@ class Wheel(bdist_wheel):
         return 'py3', 'none', super().get_tag()[2]
 
 
+def list_gpus():
+    """Returns those of PyTorch's own kernels, as TORCH_CUDA_ARCH_LIST."""
+    # That of torch.cuda is empty without a GPU in older versions.
+    numbers = re.findall(r'sm_(\d+)(\d)', torch._C._cuda_getArchFlags())
+    return ';'.join(f'{major}.{minor}' for major, minor in numbers) + '+PTX'
+
+
 def make_extension():
     """Returns the extension and the command that builds it."""
     # What is built against a later PyTorch loads in this one, too.
@@ -114,12 +122,22 @@ def make_extension():
         )
     else:
         with_cuda = torch.cuda.is_available() or os.getenv('FORCE_CUDA') == '1'
-        if with_cuda and cpp_extension.CUDA_HOME is None:
+        if with_cuda and not torch.version.cuda:
+            CannotBuild.reason = (
+                'the CUDA kernels need a PyTorch for CUDA, but '
+                f'{torch.__version__} is one for CPUs'
+            )
+        elif with_cuda and cpp_extension.CUDA_HOME is None:
             CannotBuild.reason = (
                 'the CUDA kernels need nvcc, of the CUDA version of PyTorch '
                 f'(CUDA {torch.version.cuda}). Set CUDA_HOME to that toolkit, '
                 'or\nset CUDA_VISIBLE_DEVICES= and not FORCE_CUDA to compile '
                 'for the CPU only'
+            )
+        elif with_cuda and not torch.cuda.is_available():
+            # PyTorch takes the GPUs that are there, and fails without any.
+            os.environ['TORCH_CUDA_ARCH_LIST'] = (
+                os.getenv('TORCH_CUDA_ARCH_LIST') or list_gpus()
             )
     if CannotBuild.reason:
         return Extension('mmactive._ext', sources=[]), CannotBuild

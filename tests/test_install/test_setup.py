@@ -232,6 +232,46 @@ def test_gpu_without_nvcc_explains_itself(source):
     assert f'(CUDA {torch.version.cuda})' in result.stdout
 
 
+def run_setup(source, command, before, after='', **env):
+    """Runs a command of setup.py between two pieces of code."""
+    code = (
+        f'import os, runpy, sys, torch\n{before}\n'
+        f"sys.argv[:] = ['setup.py', '{command}']\n"
+        f"runpy.run_path('setup.py', run_name='__main__')\n{after}"
+    )
+    return run('-c', code, cwd=source, check=False, **env).stdout
+
+
+@pytest.mark.skipif(not torch.version.cuda, reason='PyTorch for CPUs')
+@pytest.mark.parametrize('given', ['', '9.0'])
+def test_kernels_for_the_gpus_of_pytorch_where_there_is_none(given, source):
+    output = run_setup(
+        source,
+        '--version',
+        'torch.cuda.is_available = lambda: False',
+        "print(os.environ['TORCH_CUDA_ARCH_LIST'])",
+        FORCE_CUDA='1',
+        TORCH_CUDA_ARCH_LIST=given,
+    )
+    archs = output.splitlines()[-1]
+    if given:
+        assert archs == given
+        return
+    # Such as sm_90 in "9.0;10.0+PTX"
+    flags = torch._C._cuda_getArchFlags().split()
+    known = [flag[3:] for flag in flags if flag.startswith('sm_')]
+    assert known
+    assert archs.endswith('+PTX')
+    assert archs[:-4].replace('.', '').split(';') == known
+
+
+def test_cuda_kernels_need_pytorch_for_cuda(source):
+    output = run_setup(
+        source, 'build_ext', 'torch.version.cuda = None', FORCE_CUDA='1'
+    )
+    assert f'but {torch.__version__} is one for CPUs' in output
+
+
 def test_older_torch_explains_itself(source):
     """There is nothing to compile on a PyTorch without the stable ABI."""
     code = (
