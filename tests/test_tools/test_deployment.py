@@ -122,6 +122,20 @@ def run(path, images):
     return dict(zip(names, map(torch.from_numpy, outputs)))
 
 
+def predict_scores(model, images):
+    """What a classifier of mmpretrain predicts."""
+    with torch.no_grad():
+        inputs = model.data_preprocessor(dict(inputs=images))['inputs']
+        samples = model.predict(inputs)
+    return torch.stack([sample.pred_score for sample in samples])
+
+
+def find_blocks():
+    """The code of the page: language and text of each block."""
+    text = (ROOT / 'docs/en/deployment.md').read_text()
+    return re.findall(r'^```(bash|python)\n(.*?)^```', text, re.M | re.S)
+
+
 def close(actual, expected):
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
@@ -131,12 +145,25 @@ def test_classifier(make, run_tool, capsys):
     run_tool(EXPORT, config, 'model.pth', 'c.onnx', '--shape', 64)
     assert 'wrote c.onnx, for images of any size' in capsys.readouterr().out
     images = load_images(3, (50, 83))
-    with torch.no_grad():
-        inputs = model.data_preprocessor(dict(inputs=images))['inputs']
-        samples = model.predict(inputs)
     scores = run('c.onnx', images)['scores']
     assert scores.std() > 0.01
-    close(scores, torch.stack([sample.pred_score for sample in samples]))
+    close(scores, predict_scores(model, images))
+
+
+@pytest.mark.slow
+def test_package(make, run_tool, start_process, capsys):
+    """That of AOTInductor, loaded by the page's code in a new process."""
+    config, model = make('classifier')
+    run_tool(EXPORT, config, 'model.pth', 'model.pt2', '--shape', 64)
+    assert 'wrote model.pt2, for images of any size' in capsys.readouterr().out
+    images = load_images(3, (50, 83))
+    torch.save(torch.stack(images).float(), 'images.pt')
+    code = next(text for _, text in find_blocks() if 'aoti_load' in text)
+    code += "torch.save(model(torch.load('images.pt')), 'scores.pt')"
+    start_process(sys.executable, '-c', code)
+    close(torch.load('scores.pt'), predict_scores(model, images))
+    run_tool(TEST, config, 'model.pt2')
+    assert 'ms an image' in capsys.readouterr().out
 
 
 def test_backbone_of_normalized_images(make, run_tool):
@@ -196,14 +223,17 @@ def test_detector(method, make, run_tool):
 @pytest.mark.parametrize(
     ('family', 'arch', 'size'),
     [
+        ('ASMLP', 'tiny', None),
         ('CycleMLP', 'b1', None),
         ('CPVT', 'tiny', None),
+        ('EAMLP', '14', 224),
         ('GFNet', 'h-tiny', None),
         ('MorphMLP', 'tiny', None),
         ('P2T', 'tiny', None),
         ('S2MLP', 'wide', None),
         ('ShiftViT', 'tiny', None),
         ('ViP', 'small', 224),
+        ('WaveMLP', 'small', None),
     ],
 )
 @pytest.mark.slow
@@ -223,11 +253,7 @@ def test_other_backbones(family, arch, size, make, run_tool, capsys):
     kind = f'{size} x {size}' if size else 'any size'
     assert f'for images of {kind}' in capsys.readouterr().out
     images = load_images(3, (size, size) if size else (100, 140))
-    with torch.no_grad():
-        inputs = model.data_preprocessor(dict(inputs=images))['inputs']
-        samples = model.predict(inputs)
-    scores = run('c.onnx', images)['scores']
-    close(scores, torch.stack([sample.pred_score for sample in samples]))
+    close(run('c.onnx', images)['scores'], predict_scores(model, images))
 
 
 def test_quantized(make, run_tool, capsys):
@@ -316,10 +342,8 @@ def test_page(make, run_tool, start_process):
     config, _ = make('classifier')
     cv2.imwrite('image.jpg', np.full((50, 60, 3), 128, np.uint8))
     names = dict(CONFIG=config, CHECKPOINT='model.pth')
-    text = (ROOT / 'docs/en/deployment.md').read_text()
-    blocks = re.findall(r'^```(bash|python)\n(.*?)^```', text, re.M | re.S)
     num_commands = 0
-    for language, block in blocks:
+    for language, block in find_blocks():
         if language == 'python' and '.pt2' not in block:
             scope = {}
             exec(block, scope)

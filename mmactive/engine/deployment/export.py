@@ -122,7 +122,10 @@ def export_aoti(
                 program,
                 package_path=path,
                 inductor_configs={
-                    'aot_inductor.metadata': {METADATA: json.dumps(metadata)}
+                    'aot_inductor.metadata': {METADATA: json.dumps(metadata)},
+                    # As many as there are where it runs, not where it was
+                    # compiled.
+                    'cpp.dynamic_threads': True,
                 },
             )
     except Exception as error:

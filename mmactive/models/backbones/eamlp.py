@@ -145,6 +145,9 @@ class TokensToToken(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps images (N, H, W, in_channels) to tokens (N, 1 + T, C)."""
+        # First of all, since the exporter to ONNX takes the number of images
+        # for a constant behind F.unfold.
+        cls_token = self.cls_token.expand(x.size(0), -1, -1)
         height, width = (length // 4 for length in x.shape[1:3])
         x = F.unfold(x.permute(0, 3, 1, 2), 7, padding=2, stride=4)
         x = self.attention1(x.transpose(1, 2)).transpose(1, 2)
@@ -152,7 +155,6 @@ class TokensToToken(BaseModule):
         x = self.attention2(x.transpose(1, 2)).transpose(1, 2)
         x = x.unflatten(2, (height // 2, width // 2))
         x = self.proj(F.unfold(x, 3, padding=1, stride=2).transpose(1, 2))
-        cls_token = self.cls_token.expand(x.size(0), -1, -1)
         return torch.cat((cls_token, x), dim=1) + self.pos_embed
 
 

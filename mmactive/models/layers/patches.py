@@ -13,7 +13,11 @@ from .tokens import ConvNorm, apply
 def pad_to_multiple(x: Tensor, size: int) -> Tensor:
     """Pads (N, H, W, C) with zeros at the bottom and at the right."""
     pad_h, pad_w = -x.size(1) % size, -x.size(2) % size
-    return F.pad(x, (0, 0, 0, pad_w, 0, pad_h)) if pad_h or pad_w else x
+    # A branch would bind what is exported to sizes that divide, or do not.
+    is_traced = torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling()
+    if is_traced or pad_h or pad_w:
+        x = F.pad(x, (0, 0, 0, pad_w, 0, pad_h))
+    return x
 
 
 class PatchEmbed(ConvNorm):
