@@ -14,14 +14,14 @@ from mmactive.engine.options import (
     check_dataloader,
     get_type_name,
     iter_datasets,
-    load_config,
-    make_parser,
+    load_runner_config,
+    make_runner_parser,
 )
 
 
 def parse_args() -> Namespace:
     """Parses the command line."""
-    parser = make_parser(__doc__)
+    parser = make_runner_parser(__doc__)
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument(
         '--out',
@@ -198,7 +198,7 @@ def main() -> None:
     """Runs the command."""
     args = parse_args()
     check_checkpoint('checkpoint', args.checkpoint)
-    cfg = load_config(args)
+    cfg = load_runner_config(args)
     check_dataloader(cfg, 'test_dataloader')
     cfg.load_from = args.checkpoint
     # What divides a model among processes is for training.

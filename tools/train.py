@@ -11,14 +11,14 @@ from mmactive.engine.options import (
     check_checkpoint,
     check_dataloader,
     get_type_name,
-    load_config,
-    make_parser,
+    load_runner_config,
+    make_runner_parser,
 )
 
 
 def parse_args() -> Namespace:
     """Parses the command line."""
-    parser = make_parser(__doc__)
+    parser = make_runner_parser(__doc__)
     parser.add_argument(
         '--resume',
         nargs='?',
@@ -102,7 +102,7 @@ def merge_args(cfg: Config, args: Namespace) -> None:
 def main() -> None:
     """Runs the command."""
     args = parse_args()
-    cfg = load_config(args)
+    cfg = load_runner_config(args)
     check_dataloader(cfg, 'train_dataloader')
     merge_args(cfg, args)
     if cfg.get('load_from'):

@@ -13,7 +13,7 @@ import os
 import os.path as osp
 import re
 import warnings
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from inspect import isclass
 from typing import Any, Iterable, Iterator, List, Optional, Sequence
 
@@ -99,14 +99,11 @@ def _parse_value(text: str) -> Any:
 
 
 def make_parser(description: str) -> ArgumentParser:
-    """Makes a parser with the arguments that all tools share."""
-    parser = ArgumentParser(description=description)
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--work-dir',
-        help='folder of logs, checkpoints and metrics; default: that of the '
-        'config, or work_dirs/<name of the config file>',
+    """Makes a parser with the arguments of all tools that take a config."""
+    parser = ArgumentParser(
+        description=description, formatter_class=RawDescriptionHelpFormatter
     )
+    parser.add_argument('config', help='config file')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -115,6 +112,17 @@ def make_parser(description: str) -> ArgumentParser:
         help='override settings of the config, as in '
         'train_dataloader.batch_size=64 or "max_epochs=3"; values with blanks '
         'in quotes',
+    )
+    return parser
+
+
+def make_runner_parser(description: str) -> ArgumentParser:
+    """Makes a parser with the arguments of tools that run a config."""
+    parser = make_parser(description)
+    parser.add_argument(
+        '--work-dir',
+        help='folder of logs, checkpoints and metrics; default: that of the '
+        'config, or work_dirs/<name of the config file>',
     )
     parser.add_argument(
         '--allow-partial',
@@ -145,7 +153,7 @@ def load_config(args: Namespace) -> Config:
         args (Namespace): Parsed arguments.
 
     Returns:
-        Config: The config with ``launcher`` and ``work_dir`` set.
+        Config: The config with ``default_scope`` set.
 
     Raises:
         FileNotFoundError: If there is no such config.
@@ -153,7 +161,6 @@ def load_config(args: Namespace) -> Config:
     """
     if not osp.isfile(args.config):
         raise FileNotFoundError(f'config: there is no file {args.config!r}')
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
     checkpoint = get_pretrained(cfg)
     if checkpoint and cfg.get('pretrained', checkpoint) != checkpoint:
@@ -172,6 +179,21 @@ def load_config(args: Namespace) -> Config:
             f'got {cfg.default_scope!r}; inherit the default_runtime.py of a '
             'library'
         )
+    return cfg
+
+
+def load_runner_config(args: Namespace) -> Config:
+    """Loads a config as the arguments of :func:`make_runner_parser` want it.
+
+    Args:
+        args (Namespace): Parsed arguments.
+
+    Returns:
+        Config: That of :func:`load_config` with ``launcher`` and ``work_dir``
+        set.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = load_config(args)
     cfg.launcher = args.launcher
     if args.allow_partial:
         cfg.allow_partial = True

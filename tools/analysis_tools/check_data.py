@@ -8,7 +8,7 @@ exit status 1 if there is one.
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from typing import Dict, Iterator, List
 
 from mmengine.config import Config
@@ -29,9 +29,9 @@ from mmactive.engine.checks.data import (
 from mmactive.engine.launch import set_dataloader_defaults
 from mmactive.engine.options import (
     SPLITS,
-    OptionAction,
     check_dataloader,
     load_config,
+    make_parser,
 )
 
 # What a check raises, and the libraries where they find no file
@@ -40,8 +40,7 @@ ERRORS = (OSError, RuntimeError, ValueError, TypeError, KeyError)
 
 def parse_args() -> Namespace:
     """Parses the command line."""
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
+    parser = make_parser(__doc__)
     parser.add_argument(
         '--splits',
         nargs='+',
@@ -60,17 +59,6 @@ def parse_args() -> Namespace:
         dest='images',
         action='store_false',
         help='only check what training checks before it begins',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
-    # Those of training, which have no meaning here
-    parser.set_defaults(
-        allow_partial=False, launcher='none', local_rank=0, work_dir=None
     )
     return parser.parse_args()
 

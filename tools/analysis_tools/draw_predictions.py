@@ -24,8 +24,8 @@ from mmactive.engine.launch import build_runner, set_dataloader_defaults
 from mmactive.engine.options import (
     check_checkpoint,
     check_dataloader,
-    load_config,
-    make_parser,
+    load_runner_config,
+    make_runner_parser,
 )
 from mmactive.engine.pictures import enlarge
 
@@ -37,7 +37,7 @@ MIN_SCORE = 0.5
 
 def parse_args() -> Namespace:
     """Parses the command line."""
-    parser = make_parser(__doc__)
+    parser = make_runner_parser(__doc__)
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('out', type=Path, help='picture to write')
     parser.add_argument(
@@ -100,7 +100,7 @@ def main() -> None:
     """Runs the command."""
     args = parse_args()
     check_checkpoint('checkpoint', args.checkpoint)
-    cfg = load_config(args)
+    cfg = load_runner_config(args)
     check_dataloader(cfg, 'test_dataloader')
     set_dataloader_defaults(cfg)
     runner = build_runner(cfg)

@@ -2,19 +2,15 @@
 """Counts the multiply-adds and parameters of a model."""
 
 import argparse
-import os.path as osp
-
-from mmengine.config import Config
 
 import mmactive  # noqa: F401
-from mmactive.engine.options import OptionAction, merge_options
+from mmactive.engine.options import load_config, make_parser
 from mmactive.utils.complexity import build_model, count_complexity
 
 
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
+    parser = make_parser(__doc__)
     parser.add_argument(
         '--shape',
         type=int,
@@ -29,13 +25,6 @@ def parse_args() -> argparse.Namespace:
         help='where to run the model; the default computes nothing and fails '
         'for models whose shapes depend on values, as deformable DETR',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
     args = parser.parse_args()
     if len(args.shape) > 2 or min(args.shape) < 1:
         parser.error(
@@ -47,11 +36,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Runs the command."""
     args = parse_args()
-    if not osp.isfile(args.config):
-        raise FileNotFoundError(f'config: there is no file {args.config!r}')
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options is not None:
-        merge_options(cfg, args.cfg_options)
+    cfg = load_config(args)
     height, width = args.shape[0], args.shape[-1]
     backbone = cfg.model.get('backbone', {})
     in_channels = backbone.get('in_channels', 3)

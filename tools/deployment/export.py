@@ -35,9 +35,9 @@ from mmactive.engine.deployment import (
 from mmactive.engine.deployment.models import Exportable, get_fixed_size
 from mmactive.engine.options import (
     TASKS,
-    OptionAction,
     check_checkpoint,
     load_config,
+    make_parser,
 )
 from mmactive.utils.dependencies import is_installed
 from mmactive.utils.files import write_atomically
@@ -45,11 +45,7 @@ from mmactive.utils.files import write_atomically
 
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('config', help='config file')
+    parser = make_parser(__doc__)
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument(
         'out',
@@ -98,13 +94,6 @@ def parse_args() -> argparse.Namespace:
         help='largest difference from PyTorch, relative where numbers are '
         'above 1 (default: 1e-4)',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=OptionAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config',
-    )
     args = parser.parse_args()
     if len(args.shape) > 2 or min(args.shape) < 1:
         parser.error(
@@ -115,8 +104,6 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'out: expected an .onnx or .pt2 file, got {args.out!r}')
     if args.suffix == '.onnx' and args.device != 'cpu':
         parser.error('--device: an .onnx file is for any, give it for a .pt2')
-    args.launcher, args.work_dir = 'none', None
-    args.allow_partial, args.local_rank = False, 0
     return args
 
 

@@ -35,7 +35,6 @@ from mmactive.utils.files import write_atomically
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
     parser = make_parser(__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument('model', help='.onnx file of tools/deployment/export')
     parser.add_argument('out', help='.onnx file to write')
     parser.add_argument(

@@ -14,15 +14,14 @@ from mmactive.engine.launch import build_runner, set_dataloader_defaults
 from mmactive.engine.options import (
     TASKS,
     check_dataloader,
-    load_config,
-    make_parser,
+    load_runner_config,
+    make_runner_parser,
 )
 
 
 def parse_args() -> argparse.Namespace:
     """Parses the command line."""
-    parser = make_parser(__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = make_runner_parser(__doc__)
     parser.add_argument('model', help='.onnx or .pt2 file of tools/deployment')
     parser.add_argument(
         '--num-threads',
@@ -36,7 +35,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Runs the command."""
     args = parse_args()
-    cfg = load_config(args)
+    cfg = load_runner_config(args)
     check_dataloader(cfg, 'test_dataloader')
     set_dataloader_defaults(cfg)
     # What concerns training
