@@ -2,15 +2,13 @@
 # {train,val,test}/<name>.{jpg,png} with labels 0 to 10 and 11 for none. A
 # config starts from the classifier that cifar10.py makes of its backbone. The
 # length is chosen for one GPU, and nothing has been tuned.
-_base_ = './fpn_8xb4-40k_ade20k-512x512.py'
+_base_ = './fpn_short.py'
 
-norm_cfg = dict(type='BN')
 crop_size = (320, 320)
 no_label = 11
 model = dict(
     data_preprocessor=dict(size=crop_size, seg_pad_val=no_label),
-    neck=dict(norm_cfg=norm_cfg),
-    decode_head=dict(num_classes=11, norm_cfg=norm_cfg, ignore_index=no_label),
+    decode_head=dict(num_classes=11, ignore_index=no_label),
 )
 
 data_root = 'data/camvid'
@@ -106,30 +104,11 @@ val_evaluator = dict(ignore_index=no_label)
 test_evaluator = val_evaluator
 
 max_iters = 4000
-# Neck and head start fresh. A key of their own would let their norms and
-# biases decay, so nothing of them does.
-fresh = dict(lr_mult=2.0, decay_mult=0.0)
-optim_wrapper = dict(
-    optimizer=dict(lr=5e-4),
-    paramwise_cfg=dict(
-        norm_decay_mult=0.0,
-        bias_decay_mult=0.0,
-        custom_keys=dict(neck=fresh, decode_head=fresh),
-    ),
-)
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
-    dict(
-        _scope_='mmseg',
-        type='LinearLR',
-        start_factor=0.01,
-        by_epoch=False,
-        end=200,
-    ),
-    dict(_base_.param_scheduler[0], begin=200, end=max_iters),
+    dict(_base_.param_scheduler[0], end=200),
+    dict(_base_.param_scheduler[1], begin=200, end=max_iters),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 auto_scale_lr = dict(base_batch_size=8)
-default_hooks = dict(
-    logger=dict(interval=50), checkpoint=dict(interval=1000, max_keep_ckpts=2)
-)
-randomness = dict(seed=0)
+default_hooks = dict(checkpoint=dict(interval=1000))
