@@ -13,7 +13,7 @@ from torch import nn
 from mmactive.registry import RUNNERS
 from mmactive.utils.files import replace
 
-from .checks.checkpoint import loading
+from .checks.checkpoint import loading, loading_by
 from .runner import CheckedRunner
 
 
@@ -93,13 +93,7 @@ class FlexibleRunner(CheckedRunner, MMEngineFlexibleRunner):
 
         def init_and_load() -> None:
             starts = isinstance(self._train_loop, BaseLoop)
-            options = dict(
-                allow_partial=self.cfg.get('allow_partial', False),
-                adapt_in_channels=(
-                    starts and self.cfg.get('adapt_in_channels', False)
-                ),
-            )
-            with loading(all_models=True, starts=starts, **options):
+            with loading_by(self.cfg, starts, all_models=True):
                 init_weights()
                 if self._load_from is not None and not self._resume:
                     checkpoint = load_checkpoint(model, self._load_from, 'cpu')

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 
 from mmactive.registry import RUNNERS
 
-from .checks.checkpoint import loading
+from .checks.checkpoint import loading, loading_by
 from .checks.data import (
     CheckedPipeline,
     check_dataset,
@@ -331,11 +331,7 @@ class Runner(CheckedRunner, MMEngineRunner):
 
     def _init_model_weights(self) -> None:
         """Initializes the weights, from checkpoints that fit."""
-        with loading(
-            all_models=True,
-            allow_partial=self.cfg.get('allow_partial', False),
-            adapt_in_channels=self.cfg.get('adapt_in_channels', False),
-        ):
+        with loading_by(self.cfg, starts=True, all_models=True):
             super()._init_model_weights()
 
 

@@ -122,9 +122,5 @@ def _call_pretrained(original, self, module):
 def _load_in_runner(original, self, *args, **kwargs):
     is_training = isinstance(self._train_loop, BaseLoop)
     starts = is_training and not self._resume
-    with _get_rule().loading(
-        starts=starts,
-        allow_partial=self.cfg.get('allow_partial', False),
-        adapt_in_channels=starts and self.cfg.get('adapt_in_channels', False),
-    ):
+    with _get_rule().loading_by(self.cfg, starts):
         return original(self, *args, **kwargs)

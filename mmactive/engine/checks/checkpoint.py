@@ -82,6 +82,27 @@ def loading(**changes: Any) -> Iterator[None]:
         _current.reset(token)
 
 
+def loading_by(cfg: dict, starts: bool, **changes: Any) -> Any:
+    """Sets what the config of a run says of loading, for a while.
+
+    Args:
+        cfg (dict): The config; ``allow_partial`` and ``adapt_in_channels`` are
+            read. The latter is for the start of a training: what has been
+            trained has the channels of its images.
+        starts (bool): Whether training starts from what is loaded.
+        changes (dict): Other attributes of :class:`Loading`.
+
+    Returns:
+        ContextManager: That of :func:`loading`.
+    """
+    return loading(
+        starts=starts,
+        allow_partial=cfg.get('allow_partial', False),
+        adapt_in_channels=starts and cfg.get('adapt_in_channels', False),
+        **changes,
+    )
+
+
 @dataclass
 class Fit:
     """How the weights of a checkpoint fit a module.
