@@ -7,7 +7,7 @@ from torch import nn
 
 from mmactive.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-from .checks.heads import unwrap
+from .checks.heads import unwrap_model
 
 # What wrappers inside of a model put into the names of parameters
 WRAPPERS = re.compile(
@@ -71,7 +71,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         super().add_params(params, module, prefix, **kwargs)
         if prefix:  # mmengine goes from a module to its children.
             return
-        backbone = getattr(unwrap(module), 'backbone', None)
+        backbone = getattr(unwrap_model(module), 'backbone', None)
         if not hasattr(backbone, 'get_layer_depth'):
             raise TypeError(
                 'layer_decay_rate needs a model whose backbone has '

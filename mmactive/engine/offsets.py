@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmactive.models.backbones.activemlp import ActiveMLPBlock
 from mmactive.registry import HOOKS
 
-from .checks.heads import unwrap
+from .checks.heads import unwrap_model
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def record_offsets(model: nn.Module) -> Iterator[Dict[str, Tensor]]:
     """
     blocks = {
         name: module
-        for name, module in unwrap(model).named_modules()
+        for name, module in unwrap_model(model).named_modules()
         if isinstance(module, ActiveMLPBlock)
     }
     if not any(block.offset_layer is not None for block in blocks.values()):

@@ -33,7 +33,7 @@ StateDict = Dict[str, Tensor]
 WRAPPERS = ('model_ema', 'state_dict_ema', 'model', 'state_dict')
 
 
-def unwrap(
+def find_weights(
     checkpoint: Any, key: Optional[str] = None
 ) -> Tuple[StateDict, Optional[str]]:
     """Finds the weights in a checkpoint.
@@ -128,7 +128,7 @@ def main() -> None:
     args = parse_args()
     checkpoint = load_from_local(args.src, map_location='cpu')
     try:
-        weights, key = unwrap(checkpoint, args.key)
+        weights, key = find_weights(checkpoint, args.key)
         if args.reverse:
             state_dict, text = revert(weights)
             # Where the authors' scripts look for a network, and mmseg's for

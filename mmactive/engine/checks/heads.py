@@ -30,7 +30,7 @@ def check_num_classes(model: nn.Module, dataset: Dataset) -> None:
     Raises:
         ValueError: If a head does not agree. The error names both.
     """
-    model = unwrap(model)
+    model = unwrap_model(model)
     if reads_names(model):
         return
     for leaf in iter_leaves(dataset):
@@ -49,7 +49,7 @@ def check_num_classes(model: nn.Module, dataset: Dataset) -> None:
 
 def reads_names(model: nn.Module) -> bool:
     """Whether a model reads the names of classes, and has no own of them."""
-    model = unwrap(model)
+    model = unwrap_model(model)
     return hasattr(model, 'language_model') or hasattr(model, 'text_encoder')
 
 
@@ -63,7 +63,7 @@ def check_batch_augments(model: nn.Module) -> None:
         ValueError: If mixup or the like encodes another number of classes than
             the head has. The error names both.
     """
-    model = unwrap(model)
+    model = unwrap_model(model)
     preprocessor = getattr(model, 'data_preprocessor', None)
     if getattr(preprocessor, 'batch_augments', None) is None:
         return
@@ -90,7 +90,7 @@ def iter_heads(model: nn.Module) -> Iterator[Tuple[str, nn.Module]]:
             yield name, module
 
 
-def unwrap(model: nn.Module) -> nn.Module:
+def unwrap_model(model: nn.Module) -> nn.Module:
     """Returns the model without distributed training's and TTA's wrappers."""
     while hasattr(model, 'module'):
         model = model.module
