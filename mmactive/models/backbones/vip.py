@@ -16,7 +16,9 @@ class PermuteMixer(BaseModule):
 
     The channels are cut into S segments of C / S channels. A linear layer
     mixes the S * C / S = C numbers that a segment has in a column of S tokens,
-    another one those in a row, and a third one the channels of a token.
+    another one those in a row, and a third one the channels of a token. The
+    shapes of the weights do not tell S: those trained with another S load as
+    well, but mean something else.
 
     Args:
         embed_dims (int): Number of channels C.
@@ -103,7 +105,8 @@ class ViP(Pyramid):
               each stage, relative to its channels.
             - **num_segments** (list[int]): Number of segments, and height and
               width in tokens, of each stage. Images are 7 times as large as
-              the first of them.
+              the first of them. They have to be those that weights were
+              trained with, which the shapes of these do not tell.
 
             Defaults to 'small'.
         mixer (dict, optional): Config of the token mixer, see

@@ -21,8 +21,10 @@ def make_tuple_output(backbone: dict) -> nn.Module:
     """Builds a backbone whose outputs come as a tuple instead of a list.
 
     mmdet's pyramid vision transformers return lists, which mmpretrain's
-    ``GlobalAveragePooling`` refuses. Parameters keep their names, so that a
-    classifier's checkpoint fits the detectors and segmentors.
+    ``GlobalAveragePooling`` refuses. Parameters keep their names, so that the
+    published weights load by ``init_cfg``. A detector or segmentor starts from
+    a classifier's checkpoint by ``load_from`` and ``allow_partial``: by
+    ``init_cfg`` mmdet's classes load whole files, and ignore a ``prefix``.
 
     Args:
         backbone (dict): Config of the backbone.
