@@ -322,6 +322,37 @@ for name, parameter in model.named_parameters():
     assert [result['variant'] for result in results] == ['ActiveMLP-T']
 
 
+def test_deployment(workspace, start_process, load):
+    pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    names = ['folded', 'ONNX Runtime', 'int8, static', 'int8, dynamic']
+    command = (sys.executable, BENCHMARKS / 'benchmark_deployment.py')
+    out = start_process(
+        *command,
+        *('--config', 'classifier.py', '--variants', *names),
+        *('--resolution', 32, '--batch-size', 2, '--rounds', 3),
+        *('--min-seconds', 0, '--out', workspace),
+    )
+    results = read_results(workspace, 'deployment_cpu')
+    assert [r['variant'] for r in results] == ['eager', *names]
+    for result in results:
+        assert result['ratio'] == sorted(result['ratios'])[1]
+        assert result['least_seconds'] <= result['seconds']
+        line = (
+            rf'\| {result["variant"]} +\| +{result["seconds"] * 500:.1f} '
+            rf'.* {result["ratio"]:.2f}x \|'
+        )
+        assert re.search(line, out)
+    out = start_process(*command, '--config', 'no.py', returncode=2)
+    assert "--config: there is no file 'no.py'" in out
+    # What computes something else is not timed.
+    check = load('benchmark_deployment').check
+    scores = torch.tensor([[0.1, 0.9]])
+    check({'eager': lambda: scores, 'same': lambda: scores + 1e-6})
+    with pytest.raises(AssertionError, match='other differs by 1.1e-02'):
+        check({'eager': lambda: scores, 'other': lambda: scores + 0.01})
+
+
 def test_gpu_suite_stops_after_a_failed_build(tmp_path, start_process):
     out = start_process(
         *('bash', BENCHMARKS / 'gpu_suite.sh', tmp_path, 'build', 'operator'),
