@@ -331,12 +331,13 @@ def test_deployment(workspace, start_process, load):
         *command,
         *('--config', 'classifier.py', '--variants', *names),
         *('--resolution', 32, '--batch-size', 2, '--rounds', 3),
-        *('--min-seconds', 0, '--out', workspace),
+        *('--out', workspace),
     )
     results = read_results(workspace, 'deployment_cpu')
     assert [r['variant'] for r in results] == ['eager', *names]
     for result in results:
-        assert result['ratio'] == sorted(result['ratios'])[1]
+        low, high = result['ratio_quartiles']
+        assert low <= result['ratio'] <= high
         assert result['least_seconds'] <= result['seconds']
         line = (
             rf'\| {result["variant"]} +\| +{result["seconds"] * 500:.1f} '

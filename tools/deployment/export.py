@@ -9,11 +9,12 @@ number than it was exported with, and is written only if it agrees.
 """
 
 import argparse
+import itertools
 import os
 import os.path as osp
 import sys
 import tempfile
-from typing import List, Sequence
+from typing import Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -85,7 +86,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--image',
-        help='image to compare on; default: one of scikit-learn',
+        nargs='+',
+        help='images to compare on; default: one of scikit-learn',
     )
     parser.add_argument(
         '--tolerance',
@@ -125,21 +127,22 @@ def check_packages(args: argparse.Namespace) -> None:
         raise ValueError('--device: PyTorch sees no GPU')
 
 
-def load_image(path: str) -> np.ndarray:
-    """Loads an image, that of scikit-learn if there is no path.
+def load_images(paths: Optional[List[str]]) -> List[np.ndarray]:
+    """Loads images, that of scikit-learn if there are no paths.
 
     Raises:
-        ValueError: If the file is none.
+        ValueError: If a file is none.
     """
-    if path is None:
+    if paths is None:
         import sklearn.datasets
 
         folder = osp.dirname(sklearn.datasets.__file__)
-        path = osp.join(folder, 'images', 'china.jpg')
-    image = cv2.imread(path)
-    if image is None:
-        raise ValueError(f'--image: {path!r} is no image that can be read')
-    return image
+        paths = [osp.join(folder, 'images', 'china.jpg')]
+    images = [cv2.imread(path) for path in paths]
+    for path, image in zip(paths, images):
+        if image is None:
+            raise ValueError(f'--image: {path!r} is no image that can be read')
+    return images
 
 
 def make_images(
@@ -187,7 +190,7 @@ def export(
 def check(
     module: Exportable,
     path: str,
-    batches: List[Tensor],
+    batches: Iterable[Tensor],
     args: argparse.Namespace,
 ) -> None:
     """Compares what was exported with PyTorch, and prints differences.
@@ -223,7 +226,7 @@ def main() -> None:
     args = parse_args()
     check_packages(args)
     check_checkpoint('checkpoint', args.checkpoint)
-    image = load_image(args.image)
+    photographs = load_images(args.image)
     cfg = load_config(args)
     module = build_module(args, cfg)
     preprocessor = module.model.data_preprocessor
@@ -247,12 +250,17 @@ def main() -> None:
     few, many = (1, 1) if is_single else (2, 3)
     channels = cfg.model.backbone.get('in_channels', 3)
 
-    def batch(num: int, size: Sequence[int]) -> Tensor:
-        images = make_images(image, num, size, channels).to(args.device)
-        if args.normalized:
-            data = dict(inputs=list(images), data_samples=None)
-            return preprocessor(data)['inputs']
-        return images
+    def make_batches(
+        *shapes: Tuple[int, Sequence[int]],
+    ) -> Iterator[Tensor]:
+        for image, (num, size) in itertools.product(photographs, shapes):
+            images = make_images(image, num, size, channels).to(args.device)
+            if args.normalized:
+                data = dict(inputs=list(images), data_samples=None)
+                images = preprocessor(data)['inputs']
+            yield images
+
+    example = next(make_batches((few, size)))
 
     folder = osp.dirname(osp.abspath(args.out))
     os.makedirs(folder, exist_ok=True)
@@ -261,17 +269,17 @@ def main() -> None:
         others = [length * 5 // 4 + i for i, length in enumerate(size, 1)]
         try:
             if not fixed_size:
-                export(args, module, batch(few, size), metadata, path)
-                check(
-                    module, path, [batch(1, size), batch(many, others)], args
-                )
+                export(args, module, example, metadata, path)
+                batches = make_batches((1, size), (many, others))
+                check(module, path, batches, args)
         except RuntimeError as error:
             print(f'not for any size: {error}')
             fixed_size = size
         if fixed_size:
             metadata['size'] = fixed_size
-            export(args, module, batch(few, size), metadata, path)
-            check(module, path, [batch(1, size), batch(many, size)], args)
+            export(args, module, example, metadata, path)
+            batches = make_batches((1, size), (many, size))
+            check(module, path, batches, args)
         os.replace(path, args.out)
     text = f'{fixed_size[0]} x {fixed_size[1]}' if fixed_size else 'any size'
     print(f'wrote {args.out}, for images of {text}')
