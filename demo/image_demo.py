@@ -150,7 +150,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def write_image(path: str, image: np.ndarray) -> None:
-    """Writes an image, BGR or labels of uint8, in the format of its ending."""
+    """Writes an image, BGR or labels, in the format of its ending."""
     _, content = cv2.imencode(Path(path).suffix.lower(), image)
     write_atomically(path, content.tobytes())
 

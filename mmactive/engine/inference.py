@@ -218,9 +218,12 @@ class Predictor:
             sample (SegDataSample): What was predicted of an image.
 
         Returns:
-            np.ndarray: Labels of shape (H, W), uint8.
+            np.ndarray: Labels of shape (H, W), uint8; uint16 if there are more
+            than 256 classes.
         """
-        return sample.pred_sem_seg.data[0].numpy().astype(np.uint8)
+        is_small = len(self._meta['classes']) <= 256
+        dtype = np.uint8 if is_small else np.uint16
+        return sample.pred_sem_seg.data[0].numpy().astype(dtype)
 
     def _find_meta(self, cfg: Config, palette: Optional[str]) -> dict:
         """Finds names and colours of the classes."""

@@ -115,6 +115,33 @@ def check_areas(result, image, paths, out):
         assert shares.get(name, 0) == np.mean(labels == label)
 
 
+def test_more_classes_than_a_byte_holds(models, folder, run_demo, tmp_path):
+    config, checkpoint = models['segmentor']
+    cfg = Config.fromfile(config)
+    cfg.model.decode_head.num_classes = 300
+    cfg.dump(tmp_path / 'many.py')
+    content = torch.load(checkpoint)
+    weights = content['state_dict']
+    kernel = weights['decode_head.conv_seg.weight']
+    weights['decode_head.conv_seg.weight'] = kernel.new_zeros(
+        300, *kernel.shape[1:]
+    )
+    bias = torch.zeros(300)
+    bias[298] = 1
+    weights['decode_head.conv_seg.bias'] = bias
+    torch.save(content, tmp_path / 'many.pth')
+    run_demo(
+        *('image_demo.py', folder / 'a.png', 'many.py', '--weights'),
+        *('many.pth', '--out-dir', 'out', '--no-save-vis'),
+    )
+    preds = tmp_path / 'out' / 'preds'
+    labels = cv2.imread(str(preds / 'a.png'), cv2.IMREAD_UNCHANGED)
+    assert labels.shape == (96, 128)
+    assert (labels == 298).all()
+    result = json.loads((preds / 'a.json').read_text())
+    assert result['classes'] == {'298': 1.0}
+
+
 @pytest.mark.parametrize('kind', CLASSES)
 def test_video(kind, models, run_demo, tmp_path):
     config, checkpoint = models[kind]
