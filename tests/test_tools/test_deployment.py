@@ -220,6 +220,26 @@ def test_detector(method, make, run_tool):
             assert not outputs['masks'][i, num:].any()
 
 
+@pytest.mark.parametrize('method', ['retinanet', 'mask-rcnn'])
+@pytest.mark.slow
+def test_detector_on_coco(method, make, run_tool, data_folder, capsys):
+    """A published config; the tool compares with mmdet, as above."""
+    name = f'coco/{method}_activemlp-xtiny_fpn_1x_coco.py'
+    METHODS[method] = (
+        f"_base_ = '{ROOT}/configs/{name}'\n"
+        'model = dict(backbone=dict(init_cfg=None))\n'
+    )
+    config, _ = make(method)
+    paths = sorted((data_folder / 'coco128' / 'val2017').glob('*.jpg'))
+    options = ('--shape', 240, 320, '--image', *paths[:4])
+    run_tool(EXPORT, config, 'model.pth', 'd.onnx', *options)
+    out = capsys.readouterr().out
+    assert 'wrote d.onnx, for images of any size' in out
+    nums = [int(num) for num in re.findall(r', (\d+) objects', out)]
+    assert len(nums) == 8
+    assert min(nums) > 5
+
+
 @pytest.mark.parametrize(
     ('family', 'arch', 'size'),
     [
