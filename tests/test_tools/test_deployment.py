@@ -276,7 +276,7 @@ def test_other_backbones(family, arch, size, make, run_tool, capsys):
     close(run('c.onnx', images)['scores'], predict_scores(model, images))
 
 
-@pytest.mark.parametrize('method', ['classifier', 'segmentor'])
+@pytest.mark.parametrize('method', ['classifier', 'detector', 'segmentor'])
 def test_quantized(method, make, run_tool, capsys):
     config, _ = make(method)
     run_tool(EXPORT, config, 'model.pth', 'm.onnx', '--shape', 64)
