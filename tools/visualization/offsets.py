@@ -12,7 +12,7 @@ Writes to the folder OUT:
 """
 
 import csv
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 from typing import Dict, Iterator, List, Sequence, Tuple
 
@@ -33,7 +33,12 @@ from mmactive.engine.offsets import (
     record_offsets,
     to_picture,
 )
-from mmactive.engine.options import check_checkpoint, iter_datasets
+from mmactive.engine.options import (
+    check_checkpoint,
+    iter_datasets,
+    load_config,
+    make_parser,
+)
 from mmactive.utils.complexity import build_model
 
 AXES = ('horizontal', 'vertical')
@@ -42,8 +47,7 @@ SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 def parse_args() -> Namespace:
     """Parses the command line."""
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config file')
+    parser = make_parser(__doc__)
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument(
         'images', nargs='+', type=Path, help='images, or folders of them'
@@ -306,7 +310,7 @@ def main() -> None:
     args = parse_args()
     check_checkpoint('checkpoint', args.checkpoint)
     images = list_images(args.images)
-    cfg = Config.fromfile(args.config)
+    cfg = load_config(args)
     if 'data_preprocessor' in cfg:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = build_model(cfg, 'cpu')
