@@ -78,7 +78,7 @@ test_dataloader = val_dataloader
 max_iters = 200
 train_cfg = dict(max_iters=max_iters, val_interval=50)
 optim_wrapper = dict(
-    optimizer=dict(lr=RATE), clip_grad=dict(_delete_=True, max_norm=1.0))
+    optimizer=dict(lr=RATE), clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=20),
     dict(
@@ -155,7 +155,7 @@ def test_mask_rcnn(config, place, run_tool):
     assert metrics['coco/bbox_mAP'] > 0.8
     assert metrics['coco/bbox_mAP_50'] > 0.95
     assert metrics['coco/segm_mAP'] > 0.7
-    assert metrics['coco/segm_mAP_50'] > 0.9
+    assert metrics['coco/segm_mAP_50'] > 0.85
 
 
 @pytest.mark.slow
