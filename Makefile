@@ -18,7 +18,7 @@ IN_VENV = PATH="$(CURDIR)/.venv/bin:$$PATH"
 help:
 	@echo 'make quickstart  train and test on real images, in minutes'
 	@echo 'make test        run the test suite'
-	@echo 'make soak        run for long what the tests run once, 25 minutes'
+	@echo 'make soak        run for long what the tests run once, 10 minutes'
 	@echo 'make lint        check style, spelling and types'
 	@echo 'make docs        write the documentation into docs/_build'
 	@echo 'make links       follow the links of the documentation'
