@@ -222,13 +222,16 @@ def test_detector(method, make, run_tool):
 
 @pytest.mark.parametrize('method', ['retinanet', 'mask-rcnn'])
 @pytest.mark.slow
-def test_detector_on_coco(method, make, run_tool, data_folder, capsys):
+def test_detector_on_coco(
+    method, make, run_tool, data_folder, capsys, monkeypatch
+):
     """A published config; the tool compares with mmdet, as above."""
     name = f'coco/{method}_activemlp-xtiny_fpn_1x_coco.py'
-    METHODS[method] = (
+    text = (
         f"_base_ = '{ROOT}/configs/{name}'\n"
         'model = dict(backbone=dict(init_cfg=None))\n'
     )
+    monkeypatch.setitem(METHODS, method, text)
     config, _ = make(method)
     paths = sorted((data_folder / 'coco128' / 'val2017').glob('*.jpg'))
     options = ('--shape', 240, 320, '--image', *paths[:4])
