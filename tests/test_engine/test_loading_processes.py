@@ -26,7 +26,8 @@ class Slow(torch.utils.data.Dataset):
 loader = DataLoader(Slow(), batch_size=1, num_workers=2)
 random_state.seed_batches(loader, seed=0)
 batches = iter(loader)
-next(batches)
+for _ in range(2):  # one of each process: both have started by then
+    next(batches)
 workers = [worker.pid for worker in batches._workers]
 """
 
