@@ -134,11 +134,6 @@ def make_extension():
                 'or\nset CUDA_VISIBLE_DEVICES= and not FORCE_CUDA to compile '
                 'for the CPU only'
             )
-        elif with_cuda and not torch.cuda.is_available():
-            # PyTorch takes the GPUs that are there, and fails without any.
-            os.environ['TORCH_CUDA_ARCH_LIST'] = (
-                os.getenv('TORCH_CUDA_ARCH_LIST') or list_gpus()
-            )
     if CannotBuild.reason:
         return Extension('mmactive._ext', sources=[]), CannotBuild
 
@@ -164,6 +159,11 @@ def make_extension():
         define_macros.append(('USE_CUDA', None))
         compile_args['nvcc'] = ['-std=c++17', '-O3']
         libraries.append('torch_cuda')
+        if not torch.cuda.is_available():
+            # PyTorch takes the GPUs that are there, and fails without any.
+            os.environ['TORCH_CUDA_ARCH_LIST'] = (
+                os.getenv('TORCH_CUDA_ARCH_LIST') or list_gpus()
+            )
     ext_module = extension(
         'mmactive._ext',
         sources=sorted(map(str, sources)),
