@@ -70,6 +70,7 @@ def run(tool, tmp_path, monkeypatch):
         'test.py': TEST,
         'dataset_converters/digits.py': CONVERT,
         'dataset_converters/digit_scenes.py': CONVERT,
+        'dataset_converters/pointed_digits.py': CONVERT,
     }.items():
         (tmp_path / 'tools' / name).write_text(text)
     monkeypatch.setattr(tool, 'TOOLS', tmp_path / 'tools')
@@ -146,9 +147,11 @@ def test_check(run, tmp_path, capsys):
     path = tmp_path / 'results/table7_star_seed0_classifier.json'
     result = json.loads(path.read_text())
     result['metrics']['top-1'] = 98.1
+    result['machine'] = 'another processor'
     path.write_text(json.dumps(result))
     assert run('--check', *arguments) == 1
-    assert 'recorded: top-1 98.1' in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert 'recorded: top-1 98.1 (another processor; PyTorch' in output
     assert 'choose another' in run(*arguments, '--cfg-options', 'a=1')
 
 
@@ -271,32 +274,34 @@ def test_report(tool, tmp_path, monkeypatch):
     assert 'old' not in text
     assert text.count('Nothing has been run so far.') == 2
     assert (
-        'Trainings so far: 10 of 36; seeds so far: 0, 1; machine: a machine; '
+        'Trainings so far: 10 of 48; seeds so far: 0, 1; machine: a machine; '
         'minutes of one: classifier 1.0, detector 2.0; PyTorch: 2.0; dates: '
         '2026-01-01 to 2026-01-02.'
     ) in text
 
     rows = read_tables(text)
-    values = {row[0][:1]: row[3:] for row in rows if len(row) == 7}
+    values = {row[0][:1]: row[3:] for row in rows if len(row) == 8}
     # Deviations of samples: of two values, their distance over sqrt(2)
     assert values['1'] == [
         '98.5 ± 0.7 (2 seeds)',
         '61.0 ± 1.4 (2 seeds)',
         '60.5 ± 0.7 (2 seeds)',
         '',
+        '',
     ]
-    assert values['2'] == [''] * 4
+    assert values['2'] == [''] * 5
     assert values['4'] == [
-        *('99.3 (1 seed)', '64.9 (1 seed)', '60.5 (1 seed)', '')
+        *('99.3 (1 seed)', '64.9 (1 seed)', '60.5 (1 seed)', '', '')
     ]
     claims = [row for row in rows if len(row) == 5][2:]
-    assert [row[1:] for row in claims[:4]] == [
+    assert [row[1:] for row in claims[:5]] == [
         ['top-1', '+2.5', '+0.8 ± 0.3 (2 seeds)', "the paper's sign"],
         ['box AP', '+8.9', '+4.5 ± 2.1 (2 seeds)', "the paper's sign"],
         ['mask AP', '+6.6', '+0.1 ± 0.8 (2 seeds)', 'within the spread'],
         ['mIoU', '', '', ''],
+        ['top-1 (pointed)', '', '', ''],
     ]
-    assert [row[1:] for row in claims[8:11]] == [
+    assert [row[1:] for row in claims[10:13]] == [
         ['top-1', '-0.5', '+0.3 (1 seed)', 'the opposite sign'],
         ['box AP', '-2.5', '-1.1 (1 seed)', "the paper's sign"],
         ['mask AP', '-2.0', '+0.0 (1 seed)', 'none'],

@@ -3,11 +3,12 @@
 
 The paper's claims are about differences, which real but small data can show.
 A suite of small_table7.yml is a list of variants and a list of tasks. Each
-variant is trained to classify, and from that classifier to detect and to
-segment, once for each seed:
+variant is trained to classify, and from that classifier for the other tasks,
+once for each seed:
 
 - table7: the four rows of Table 7 in the size of xTiny, on scikit-learn's
-  digits and on scenes of them.
+  digits, on scenes of them (boxes and masks, label maps), and on pairs of them
+  far from a bar that points at one.
 - peers: backbones with fixed, windowed or no offsets in the same size, by the
   same recipe.
 - photos: Table 7 on CIFAR-10 and CamVid, DATA/cifar10/{train,test}/<class>
@@ -436,7 +437,12 @@ class Runs:
             verdict = 'the same'
             if now != recorded['metrics']:
                 same = False
-                verdict = f'recorded: {format_metrics(recorded["metrics"])}'
+                # Another processor or PyTorch adds up in another order.
+                verdict = (
+                    f'recorded: {format_metrics(recorded["metrics"])} '
+                    f'({recorded["machine"]}; '
+                    f'PyTorch {recorded["versions"]["torch"]})'
+                )
             print(f'{unit}: {format_metrics(now)}: {verdict}')
         return same
 

@@ -237,21 +237,36 @@ def write_scenes(root: Path, seed: int, numbers: dict[str, int]) -> None:
         )
 
 
-def parse_args() -> argparse.Namespace:
-    """Parses the command line."""
+def parse_args(description: str, train: int, val: int) -> argparse.Namespace:
+    """Parses the command line of a converter that draws images.
+
+    Args:
+        description (str): What it writes.
+        train (int): Number of images to train on, unless another is given.
+        val (int): Number of images to evaluate on, likewise.
+
+    Returns:
+        argparse.Namespace: ``out_dir``, ``train``, ``val`` and ``seed``.
+    """
     parser = argparse.ArgumentParser(
-        description=__doc__,
+        description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('out_dir', type=Path, help='directory to write')
     parser.add_argument(
-        '--train', type=int, default=2000, help='number of scenes to train on'
+        '--train',
+        type=int,
+        default=train,
+        help='number of images to train on (default: %(default)s)',
     )
     parser.add_argument(
-        '--val', type=int, default=100, help='number of scenes to evaluate on'
+        '--val',
+        type=int,
+        default=val,
+        help='number of images to evaluate on (default: %(default)s)',
     )
     parser.add_argument(
-        '--seed', type=int, default=0, help='seed of the split and the scenes'
+        '--seed', type=int, default=0, help='seed of the split and the images'
     )
     args = parser.parse_args()
     for name in ('train', 'val'):
@@ -264,7 +279,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     """Runs the command."""
-    args = parse_args()
+    args = parse_args(__doc__, train=2000, val=100)
     numbers = dict(train=args.train, val=args.val)
     settings = dict(
         dataset='digit_scenes',

@@ -1,0 +1,11 @@
+_base_ = [
+    '../../_base_/methods/pointed_digits.py',
+    '../../_base_/backbones/resnet18-w72.py',
+]
+
+model = dict(
+    backbone=dict(_base_.backbone, out_indices=(3,)),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(in_channels=_base_.channels[-1]),
+)
+load_from = 'work_dirs/resnet18-w72_digits/epoch_10.pth'
