@@ -301,7 +301,7 @@ def test_report(tool, tmp_path, monkeypatch):
         ['mIoU', '', '', ''],
         ['top-1 (pointed)', '', '', ''],
     ]
-    assert [row[1:] for row in claims[10:13]] == [
+    assert [row[1:] for row in claims[15:18]] == [
         ['top-1', '-0.5', '+0.3 (1 seed)', 'the opposite sign'],
         ['box AP', '-2.5', '-1.1 (1 seed)', "the paper's sign"],
         ['mask AP', '-2.0', '+0.0 (1 seed)', 'none'],
