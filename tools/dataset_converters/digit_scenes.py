@@ -22,10 +22,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from digits import CLASSES, split_digits, write_once
+from digits import CLASSES, load_split, write_once
 from PIL import Image
 from pycocotools import mask as coco_mask
-from sklearn.datasets import load_digits, load_sample_images
+from sklearn.datasets import load_sample_images
 
 SIZE = 128
 """Height and width of a scene in pixels."""
@@ -58,12 +58,9 @@ class SceneComposer:
     """
 
     def __init__(self, split: str, seed: int) -> None:
-        digits = load_digits()
-        indices = split_digits(seed)[split]
-        inks = (digits.images[indices] / 16).astype(np.float32)
+        inks, self.labels = load_split(split, seed)
         # The strokes reach the border; a margin lets them end softly.
         self.inks = np.pad(inks, ((0, 0), (1, 1), (1, 1)))
-        self.labels = digits.target[indices]
         photos = load_sample_images().images
         halves = [np.array_split(photo, 2, axis=1) for photo in photos]
         self.backgrounds = [half[split == 'val'] for half in halves]
@@ -293,12 +290,11 @@ def main() -> None:
         min_contrast=MIN_CONTRAST,
         max_ground=MAX_GROUND,
     )
-    written = write_once(
+    write_once(
         args.out_dir,
         settings,
         lambda root: write_scenes(root, args.seed, numbers),
     )
-    print(f'{args.out_dir}: {"written" if written else "already there"}')
 
 
 if __name__ == '__main__':

@@ -43,22 +43,39 @@ def split_digits(seed: int) -> dict[str, np.ndarray]:
     return dict(train=np.sort(train), val=np.sort(val))
 
 
+def load_split(split: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Loads the digits of one split.
+
+    Args:
+        split (str): 'train' or 'val'.
+        seed (int): Seed of the split.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: Ink of each pixel, of shape
+        (num_digits, 8, 8), float32, 0 to 1; and the classes, of shape
+        (num_digits, ), int64.
+    """
+    digits = load_digits()
+    indices = split_digits(seed)[split]
+    inks = (digits.images[indices] / 16).astype(np.float32)
+    return inks, digits.target[indices]
+
+
 def write_once(
     out_dir: Path, settings: dict, write: Callable[[Path], None]
-) -> bool:
+) -> None:
     """Lets ``write`` fill a directory and publishes it whole or not at all.
 
     The directory is filled under another name and renamed at the end, so an
     interrupted run leaves no ``out_dir`` behind and the next one starts over.
+    One that was there already, with these settings, stays as it is. Prints
+    which of the two it was.
 
     Args:
         out_dir (Path): The directory to write.
         settings (dict): What determines the content. It is kept in
             ``out_dir/settings.json``.
         write (Callable): Called with the directory to fill.
-
-    Returns:
-        bool: False if ``out_dir`` was there already, with these settings.
 
     Raises:
         FileExistsError: If ``out_dir`` holds something else.
@@ -75,14 +92,15 @@ def write_once(
                     f'out_dir: {out_dir} exists and holds {found}, expected '
                     f'{settings}; choose another directory or delete it'
                 )
-            return False
+            print(f'{out_dir}: already there')
+            return
         part = out_dir.with_name(f'{out_dir.name}.part')
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         write(part)
         (part / record.name).write_text(json.dumps(settings, indent=2))
         part.rename(out_dir)
-        return True
+        print(f'{out_dir}: written')
 
 
 def write_digits(root: Path, seed: int) -> None:
@@ -124,10 +142,9 @@ def main() -> None:
     """Runs the command."""
     args = parse_args()
     settings = dict(dataset='digits', seed=args.seed)
-    written = write_once(
+    write_once(
         args.out_dir, settings, lambda root: write_digits(root, args.seed)
     )
-    print(f'{args.out_dir}: {"written" if written else "already there"}')
 
 
 if __name__ == '__main__':

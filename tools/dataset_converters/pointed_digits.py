@@ -18,9 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from digit_scenes import parse_args
-from digits import CLASSES, split_digits, write_once
+from digits import CLASSES, load_split, write_once
 from PIL import Image
-from sklearn.datasets import load_digits
 
 SIZE = 112
 """Height and width of an image in pixels."""
@@ -48,10 +47,7 @@ class PairComposer:
     """
 
     def __init__(self, split: str, seed: int) -> None:
-        digits = load_digits()
-        indices = split_digits(seed)[split]
-        self.inks = (digits.images[indices] / 16).astype(np.float32)
-        self.labels = digits.target[indices]
+        self.inks, self.labels = load_split(split, seed)
         self.rng = np.random.default_rng([seed, split == 'val'])
 
     def pair(self) -> np.ndarray:
@@ -128,12 +124,11 @@ def main() -> None:
         min_step=MIN_STEP,
         brightness=list(BRIGHTNESS),
     )
-    written = write_once(
+    write_once(
         args.out_dir,
         settings,
         lambda root: write_pairs(root, args.seed, numbers),
     )
-    print(f'{args.out_dir}: {"written" if written else "already there"}')
 
 
 if __name__ == '__main__':
