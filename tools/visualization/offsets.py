@@ -174,7 +174,7 @@ def draw_histogram(path: Path, values: Dict[str, Dict[str, list]]) -> None:
             bins = min(101, max(11, int(np.ptp(data)) * 2 + 1))
             ax.hist(data, bins=bins, color='tab:blue', log=True)
             ax.axvline(0, color='black', linewidth=0.5)
-            ax.tick_params(labelsize=7)
+            ax.tick_params(which='both', labelsize=7)
         row[0].set_ylabel(
             layer.replace('stages.', 'stage ').replace('.blocks.', ', block '),
             rotation=0,
