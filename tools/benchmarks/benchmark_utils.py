@@ -89,11 +89,12 @@ def describe_run(device: str) -> dict:
             if line.startswith('model name'):
                 processor = line.partition(':')[2].strip()
                 break
+    threads = torch.get_num_threads()
     run = dict(
         date=datetime.date.today().isoformat(),
         machine=f'{processor}, {platform.machine()}, '
         f'{torch.backends.cpu.get_cpu_capability()}, '
-        f'{torch.get_num_threads()} threads',
+        f'{threads} thread{"s" if threads > 1 else ""}',
         versions=versions,
         command=shlex.join(['python', *sys.argv]),
     )
