@@ -15,9 +15,10 @@ class _Finder(MetaPathFinder):
     def find_spec(self, name, path, target=None) -> Optional[ModuleSpec]:
         if name != self.name:
             return None
-        # `importlib.util.find_spec` would find what is here already.
-        for finder in sys.meta_path:
-            if finder is not self and hasattr(finder, 'find_spec'):
+        # `importlib.util.find_spec` would find what is here already, and the
+        # finders before this one have been asked.
+        for finder in sys.meta_path[sys.meta_path.index(self) + 1 :]:
+            if hasattr(finder, 'find_spec'):
                 spec = finder.find_spec(name, path, target)
                 if spec is not None and spec.loader is not None:
                     self._add_call(spec)

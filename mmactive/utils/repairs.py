@@ -1,7 +1,9 @@
 # Copyright (c) mmactive contributors. All rights reserved.
 """What the libraries' tools fail at with the configs and versions of today."""
 
+import pkgutil
 from functools import wraps
+from importlib.util import find_spec
 from inspect import signature
 
 from .import_hook import call_when_imported
@@ -11,6 +13,8 @@ def register() -> None:
     """Repairs each module as soon as it is imported."""
     for module, repair in (
         ('matplotlib._tight_bbox', _find_renderer),
+        ('mmengine', _find_loader),
+        ('mmengine.config', _find_fork),
         ('mmpretrain.visualization.visualizer', _accept_scope),
         ('mmseg.visualization.local_visualizer', _draw_on_copies),
     ):
@@ -34,6 +38,34 @@ def _find_renderer() -> None:
         return adjust(fig, bbox_inches, renderer, fixed_dpi)
 
     _tight_bbox.adjust_bbox = adjust_bbox
+
+
+def _find_loader() -> None:
+    """Lets mmengine and mmcv look mmcv._ext up in Python 3.14.
+
+    It has no ``pkgutil.find_loader`` any more.
+    """
+    if hasattr(pkgutil, 'find_loader'):
+        return
+
+    def find_loader(name):
+        spec = find_spec(name)
+        return spec and spec.loader
+
+    pkgutil.find_loader = find_loader
+
+
+def _find_fork() -> None:
+    """Lets configs inherit from ``mmseg::`` where its fork is installed.
+
+    mmengine asks for mmsegmentation, and finds a package by its import name
+    as well.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+    from mmengine.utils import is_installed
+
+    if not is_installed(MODULE2PACKAGE['mmseg']):
+        MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
 def _accept_scope() -> None:

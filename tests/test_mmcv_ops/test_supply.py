@@ -38,6 +38,20 @@ print(mmcv._ext.__file__, get_compiler_version())
     assert result.stderr == ''
 
 
+def test_is_looked_up_in_python_3_14():
+    """Which has no pkgutil.find_loader any more, that the libraries call."""
+    code = """
+import pkgutil
+vars(pkgutil).pop('find_loader', None)
+import mmactive
+from mmcv.utils.ext_loader import check_ops_exist
+from mmengine.utils.dl_utils.misc import mmcv_full_available
+print(check_ops_exist(), mmcv_full_available())
+"""
+    for prefix in ('', NO_EXTENSION):
+        assert run(prefix + code).stdout == 'True True\n'
+
+
 def test_other_operators_name_themselves():
     code = """
 import mmactive, torch

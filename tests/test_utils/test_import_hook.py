@@ -93,6 +93,14 @@ def test_called_once_when_imported(module):
     assert calls == [True]
 
 
+def test_several_calls_for_one_module(module):
+    calls = []
+    for i in range(3):
+        call_when_imported(module, lambda i=i: calls.append(i))
+    importlib.import_module(module)
+    assert sorted(calls) == [0, 1, 2]
+
+
 def test_called_at_once_if_imported(monkeypatch):
     monkeypatch.setitem(sys.modules, 'early', types.ModuleType('early'))
     calls = []
