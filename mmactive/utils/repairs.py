@@ -3,6 +3,7 @@
 
 import pkgutil
 from functools import wraps
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from inspect import signature
 
@@ -62,9 +63,11 @@ def _find_fork() -> None:
     as well.
     """
     from mmengine.config.utils import MODULE2PACKAGE
-    from mmengine.utils import is_installed
 
-    if not is_installed(MODULE2PACKAGE['mmseg']):
+    # Not by mmengine's is_installed: it imports pkg_resources, which warns.
+    try:
+        distribution(MODULE2PACKAGE['mmseg'])
+    except PackageNotFoundError:
         MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
