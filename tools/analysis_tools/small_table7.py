@@ -10,7 +10,7 @@ once for each seed:
   digits, on scenes of them (boxes and masks, label maps), and on pairs of them
   far from a bar that points at one.
 - peers: backbones with fixed, windowed or no offsets in the same size, by the
-  same recipe, on digits and scenes.
+  same recipe, on the same data.
 - photos: Table 7 on CIFAR-10 and CamVid, DATA/cifar10/{train,test}/<class>
   and DATA/camvid/{images,annotations}/{train,val,test}; meant for a GPU.
 
