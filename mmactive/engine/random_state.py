@@ -216,8 +216,10 @@ def _restart(loop: Any, epoch: int, start: int) -> None:
     """Replaces the iterator of mmengine's loop by iterations."""
     # Processes that are kept would go on where the old iterator was.
     loop.dataloader._iterator = None
+    # That of mmengine's fork is told what to skip.
+    is_told = hasattr(loop.dataloader_iterator, 'skip_iter')
     loop.dataloader_iterator = _ResumedIterator(
-        loop.dataloader, epoch, start, num_skipped=loop.iter
+        loop.dataloader, epoch, start, num_skipped=0 if is_told else loop.iter
     )
 
 
@@ -240,6 +242,9 @@ class _ResumedIterator(_InfiniteDataloaderIterator):
         self._start = start
         self._num_skipped = num_skipped
         self._iterator = None
+
+    def skip_iter(self, num_iters: int) -> None:
+        """Skips nothing: the iterator begins behind these batches."""
 
     def __next__(self) -> Any:
         if self._num_skipped > 0:

@@ -14,6 +14,7 @@ def register() -> None:
     """Repairs each module as soon as it is imported."""
     for module, repair in (
         ('matplotlib._tight_bbox', _find_renderer),
+        ('matplotlib.style', _name_style),
         ('mmengine', _find_loader),
         ('mmengine.config', _find_fork),
         ('mmpretrain.visualization.visualizer', _accept_scope),
@@ -39,6 +40,17 @@ def _find_renderer() -> None:
         return adjust(fig, bbox_inches, renderer, fixed_dpi)
 
     _tight_bbox.adjust_bbox = adjust_bbox
+
+
+def _name_style() -> None:
+    """Lets analyze_logs of mmdet's fork draw in its default style.
+
+    It asks matplotlib for what is seaborn's name.
+    """
+    from matplotlib import style
+
+    if 'seaborn-v0_8-dark' in style.library:
+        style.library.setdefault('dark', style.library['seaborn-v0_8-dark'])
 
 
 def _find_loader() -> None:

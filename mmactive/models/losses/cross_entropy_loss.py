@@ -15,10 +15,11 @@ class CrossEntropyLoss(MMSegCrossEntropyLoss):
     """mmseg's cross entropy, for weighted classes and ignored pixels at once.
 
     mmseg's own divides by the weights of all pixels' classes, and looks for
-    that of ``ignore_index`` among them, which is an IndexError. Here ignored
-    pixels have no weight, so that the loss is the weighted mean over the
-    others, as that of :class:`torch.nn.CrossEntropyLoss`. Where no pixel is
-    ignored, both losses are the same, bit by bit.
+    that of ``ignore_index`` among them, which is an IndexError (in its fork
+    one with ``avg_non_ignore`` alone). Here ignored pixels have no weight, so
+    that the loss is the weighted mean over the others, as that of
+    :class:`torch.nn.CrossEntropyLoss`. Where no pixel is ignored, both losses
+    are the same, bit by bit.
 
     Args:
         args (tuple): As mmseg's.
