@@ -204,11 +204,16 @@ setup(
         'Operating System :: POSIX :: Linux',
         'Programming Language :: C++',
         'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Programming Language :: Python :: 3.14',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     keywords='computer vision, image classification, object detection, '
     'semantic segmentation, OpenMMLab',
-    python_requires='>=3.9',
+    python_requires='>=3.10',
     packages=find_packages(include=['mmactive', 'mmactive.*']),
     install_requires=read_requirements('runtime.txt'),
     extras_require={

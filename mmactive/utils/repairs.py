@@ -6,6 +6,7 @@ from functools import wraps
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from inspect import signature
+from typing import Any
 
 from .import_hook import call_when_imported
 
@@ -30,7 +31,9 @@ def _find_renderer() -> None:
     """
     from matplotlib import _tight_bbox
 
-    adjust = _tight_bbox.adjust_bbox
+    # Its types are those of one version.
+    module: Any = _tight_bbox
+    adjust = module.adjust_bbox
     if 'renderer' not in signature(adjust).parameters:
         return
 
@@ -39,7 +42,7 @@ def _find_renderer() -> None:
         renderer = renderer or fig.canvas.get_renderer()
         return adjust(fig, bbox_inches, renderer, fixed_dpi)
 
-    _tight_bbox.adjust_bbox = adjust_bbox
+    module.adjust_bbox = adjust_bbox
 
 
 def _name_style() -> None:

@@ -27,12 +27,18 @@ def test_pictures(tool, tmp_path, start_process):
         svg = (tmp_path / f'{name}.svg').read_text()
         assert svg.startswith('<?xml')
         assert (folder / f'{name}.svg').is_file()
-        picture = cv2.imread(str(tmp_path / f'{name}.png'))
-        committed = cv2.imread(str(folder / f'{name}.png'))
-        assert picture.shape == committed.shape
-        # Another version of matplotlib may smooth edges differently.
-        difference = picture.astype(int) - committed
-        assert np.mean(np.abs(difference) > 60) < 0.02
+        pictures = [
+            cv2.imread(str(path / f'{name}.png'))
+            for path in (tmp_path, folder)
+        ]
+        assert pictures[0].shape == pictures[1].shape
+        # Another version of matplotlib smooths edges differently and moves
+        # words by a pixel: 0.01; the picture of another table: 0.07 or more.
+        picture, committed = (
+            cv2.resize(p, (160, 112), interpolation=cv2.INTER_AREA).astype(int)
+            for p in pictures
+        )
+        assert np.mean(np.abs(picture - committed) > 30) < 0.02
     assert 'semantic-fpn.png and .svg: 34 models' in out
 
 
