@@ -6,7 +6,6 @@ by options that are added to the page's commands.
 """
 
 import json
-import math
 import re
 import shlex
 import sys
@@ -124,6 +123,8 @@ def list_options(path):
         for option in ('num_workers=0', 'persistent_workers=False')
     ]
     options.append('default_hooks.logger.interval=1')
+    # By chance, the loss of a mask head that nobody has trained is above 20.
+    options.append('randomness.seed=0')
     if cfg.default_scope == 'mmpretrain':
         return [
             *options,
@@ -236,8 +237,7 @@ def check_results(work_dirs):
         cfgs[name] = Config.fromfile(path)
         last = (work_dirs / name / 'last_checkpoint').read_text()
         weights[name] = load(last)['state_dict']
-        # As large as the seed has it: nobody has trained the mask heads.
-        assert all(0 < loss < math.inf for loss in losses(work_dirs / name))
+        assert all(0 < loss < 20 for loss in losses(work_dirs / name))
 
     assert cfgs['higher_lr'].optim_wrapper.optimizer.lr == 2e-4
     resize = cfgs['smaller_images'].train_dataloader.dataset.pipeline[2]
