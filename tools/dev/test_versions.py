@@ -6,8 +6,8 @@
     python tools/dev/test_versions.py 2.10.0 2.14.1
 
 Each version gets an environment of its own (6 GB, one after the other, deleted
-afterwards) with the PyTorch, the torchvision that belongs to it, if there is
-one yet, OpenMMLab's packages and the wheel. The operators' tests run in it,
+afterwards) with the PyTorch, the torchvision that takes it, if there is one
+yet, OpenMMLab's packages and the wheel. The operators' tests run in it,
 and with a torchvision the backbone's; they import mmactive from the wheel.
 """
 
@@ -27,6 +27,8 @@ DOCUMENT = ROOT / 'docs' / 'en' / 'versions.md'
 BEGIN, END = '<!-- begin of the table -->', '<!-- end of the table -->'
 
 REQUIREMENTS = ('hypothesis', 'pytest', 'setuptools<81')
+# That of PyTorch 2.4, the oldest here; those of long ago take any PyTorch.
+TORCHVISION = 'torchvision>=0.19'
 OPENMMLAB = ('mmcv-lite', 'mmengine', 'mmpretrain')
 CONSTRAINTS = ROOT / 'requirements' / 'constraints.txt'
 # Those of the CUDA kernels compile what they test.
@@ -66,28 +68,17 @@ def run(*command, cwd=None):
     ).stdout
 
 
-def find_torchvision(version):
-    """Returns what goes with PyTorch: 0.25 with 2.10, and so on."""
-    major, minor = map(int, version.split('.')[:2])
-    if major != 2:
-        raise ValueError(f'torch 2.x is expected, but got {version}')
-    return f'torchvision==0.{minor + 15}.*'
-
-
 def install_torch(python, version):
-    """Installs PyTorch, with torchvision if there is one for it.
+    """Installs PyTorch, with the newest torchvision that takes it.
 
     Returns:
-        str | None: The version of torchvision.
+        str | None: The version of torchvision, if there is one.
     """
     pip = (python, '-m', 'pip', 'install', '--quiet')
-    torchvision = find_torchvision(version)
     try:
-        run(*pip, f'torch=={version}', torchvision)
+        run(*pip, f'torch=={version}', TORCHVISION)
     except subprocess.CalledProcessError as error:
-        if 'No matching distribution found for torchvision' not in (
-            error.stdout
-        ):
+        if 'conflicting dependencies' not in error.stdout:
             raise
         run(*pip, f'torch=={version}')
         return None
