@@ -31,8 +31,11 @@ PEERS = [
     *('cyclemlp-b1', 'asmlp-w70', 'shiftvit-w84', 'wavemlp-tiny-dw'),
     *('swin-w72', 'pvt-2232', 'resnet18-w72'),
 ]
-# Of those that ActiveMLP's does not suit
-LEARNING_RATES = {'swin-w72': 2e-4}
+# Where it is another than ActiveMLP's, which does not suit
+LEARNING_RATES = {
+    ('classifier', 'swin-w72'): 2e-4,
+    ('pointer', 'swin-w72'): 2e-4,
+}
 # One of each way to write a config
 QUICK = ('activemlp-xtiny-star', 'cyclemlp-b1', 'swin-w72', 'pvt-2232')
 ALL = [
@@ -109,8 +112,8 @@ def without_backbone(cfg):
 def test_recipe(task, folder, name):
     """Nothing but the backbone differs from ActiveMLP-xTiny's."""
     own, cfg = deepcopy(load(task, *OWN)), load(task, folder, name)
-    if name in LEARNING_RATES:
-        own.optim_wrapper.optimizer.lr = LEARNING_RATES[name]
+    if (task, name) in LEARNING_RATES:
+        own.optim_wrapper.optimizer.lr = LEARNING_RATES[task, name]
     assert without_backbone(cfg) == without_backbone(own)
     for key in (
         *('train_dataloader', 'test_dataloader', 'test_evaluator'),
